@@ -1,0 +1,78 @@
+# How this project declares modules, tests and programs.
+
+set(qlora_warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor)
+if(QLORA_WERROR)
+  list(APPEND qlora_warnings -Werror)
+endif()
+
+# qlora_module(NAME SOURCES a.cpp b.cu [PUBLIC libraries] [PRIVATE libraries])
+# One static library qlora_NAME with the public headers under include/qlora/NAME.
+function(qlora_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(qlora_${name} STATIC ${arg_SOURCES})
+  target_include_directories(qlora_${name}
+    PUBLIC ${PROJECT_SOURCE_DIR}/include
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(qlora_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+  target_compile_options(qlora_${name} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:${qlora_warnings}>)
+endfunction()
+
+# The same for a module that uses LibTorch: shares one precompiled header of ATen.
+function(qlora_torch_module name)
+  qlora_module(${name} ${ARGN})
+  qlora_use_torch(qlora_${name})
+endfunction()
+
+function(qlora_use_torch target)
+  target_include_directories(${target} SYSTEM PUBLIC ${TORCH_INCLUDE_DIRS})
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${TORCH_CXX_FLAGS}>)
+  target_link_libraries(${target} PUBLIC ${TORCH_LIBRARIES})
+  if(target STREQUAL "qlora_tensor")
+    target_precompile_headers(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/src/tensor/torch_pch.h>)
+  else()
+    target_precompile_headers(${target} REUSE_FROM qlora_tensor)
+  endif()
+endfunction()
+
+# qlora_tests(NAME SOURCES a_test.cpp ... [LIBRARIES more])
+# One test program qlora_NAME_tests, each of its cases known to ctest under the label NAME;
+# cases of suites whose name starts with Gpu carry the label gpu.
+function(qlora_tests name)
+  if(NOT QLORA_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LIBRARIES" ${ARGN})
+  set(target qlora_${name}_tests)
+  add_executable(${target} ${arg_SOURCES})
+  target_link_libraries(${target} PRIVATE qlora_${name} qlora_test_support ${arg_LIBRARIES})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${qlora_warnings}>)
+  if(arg_TORCH)
+    qlora_use_torch(${target})
+  endif()
+  add_test(NAME ${name} COMMAND ${target} --gtest_filter=-Gpu* WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS ${name} SKIP_REGULAR_EXPRESSION "ONLY SKIPPED")
+  add_test(NAME ${name}.gpu COMMAND ${target} --gtest_filter=Gpu* WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name}.gpu PROPERTIES LABELS "gpu")
+endfunction()
+
+# qlora_program(NAME) builds tools/NAME.cpp to bin/NAME.
+function(qlora_program name)
+  cmake_parse_arguments(arg "" "" "LIBRARIES" ${ARGN})
+  add_executable(${name} ${name}.cpp)
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES})
+  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${qlora_warnings}>)
+endfunction()
+
+function(qlora_add_modules)
+  foreach(module ${ARGN})
+    if(EXISTS ${PROJECT_SOURCE_DIR}/src/${module}/CMakeLists.txt)
+      add_subdirectory(src/${module})
+    endif()
+    if(QLORA_TESTS AND EXISTS ${PROJECT_SOURCE_DIR}/tests/${module}/CMakeLists.txt)
+      add_subdirectory(tests/${module})
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,1 @@
+"""Makers of the small reference results under tests/data, one module per section."""
