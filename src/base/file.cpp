@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -123,7 +124,8 @@ void write_text(const fs::path& path, std::string_view text) {
 }
 
 AtomicDirectory::AtomicDirectory(fs::path target)
-    : target_(std::move(target)), temporary_(temporary_name(target_)) {
+    : target_(target.has_filename() ? std::move(target) : target.parent_path()),
+      temporary_(temporary_name(target_)) {
   std::error_code error;
   fs::remove_all(temporary_, error);
   fs::create_directories(temporary_, error);
@@ -139,19 +141,16 @@ AtomicDirectory::~AtomicDirectory() {
 void AtomicDirectory::commit() {
   for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync_path(entry.path());
   sync_path(temporary_);
-  std::error_code error;
-  if (fs::exists(target_, error)) {
-    // Two renames: a reader sees the old directory, for an instant none, or the new one.
-    fs::path old = target_;
-    old += fmt::format(".old-{}", ::getpid());
-    fs::rename(target_, old, error);
-    if (!error) fs::rename(temporary_, target_, error);
-    if (!error) fs::remove_all(old, error);
-  } else {
-    fs::rename(temporary_, target_, error);
+  // An exchange has no instant without a directory of that name; the old one is then removed
+  // under the temporary name.
+  const bool replaces = fs::exists(target_);
+  if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(),
+                  replaces ? RENAME_EXCHANGE : RENAME_NOREPLACE) != 0) {
+    fail("{}: cannot be put in place: {}", target_.string(), reason());
   }
-  if (error) fail("{}: cannot be put in place: {}", target_.string(), error.message());
   committed_ = true;
+  std::error_code ignored;
+  if (replaces) fs::remove_all(temporary_, ignored);
   sync_path(folder_of(target_));
 }
 

@@ -16,7 +16,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 // "a, b, c".
 std::string join(std::span<const std::string> items, std::string_view separator = ", ");
 
-// "1.50 GiB", "12.0 MiB", "900 B".
+// "1.50 GiB", "12.00 MiB", "900 B".
 std::string human_bytes(std::int64_t bytes);
 
 // Byte offset of the first malformed UTF-8 sequence, or npos where the text is well-formed
