@@ -1,0 +1,70 @@
+#pragma once
+// AdamW with 8-bit blockwise state (bitsandbytes' kOptimizerStatic8bit2StateBlockwise) and with
+// float32 state (torch.optim.AdamW). Tensor arithmetic is float32, every operation rounded.
+//
+// 8 bit, per element, with g = grad * grad_scale:
+//   m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g
+//   p = T(p - lr*c2/c1 * m / (sqrt(v) + c2*eps)), c1 = 1 - beta1^t, c2 = sqrt(1 - beta2^t)
+//   p = T(p * (1 - lr*weight_decay)): the decay comes after the step, as in the CUDA kernel
+// then each block of 256 stores the nearest codes of m / max|m| (kSignedMap; moved one code where
+// its sign would differ from m's) and of v / max v (kUnsignedMap).
+// Where g*g is not finite (NaN, Inf, overflow) the element's moments become 0 and p stays.
+// Differences from bitsandbytes: codes are the nearest ones (its CPU path looks them up on a grid
+// of 65,536 steps and cannot store 0; its CPU path also decays first); IEEE division and root
+// where its CUDA build approximates; max|m| of a short last block covers its own elements only;
+// a block whose moments are all 0 stores the codes of 0.
+//
+// 32 bit: p = p * (1 - lr*weight_decay) first, m += (1-beta1)*(g - m), v as above,
+//   p = T(p - lr/c1 * m / (sqrt(v)/c2 + eps)), one rounding to T. NaN and Inf propagate, as in
+// torch. The scalars are formed in double, as torch's are.
+
+#include "qlora/kernels/types.h"
+
+namespace qlora::kernels {
+
+inline constexpr std::int64_t kAdamWBlock = 256;
+
+struct AdamWStep {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  std::int64_t step = 1;  // t, counted from 1
+  double grad_scale = 1;  // clipping and loss unscaling
+};
+
+// State of n elements, all zero before the first step.
+struct AdamW8bitState {
+  std::uint8_t* m_codes = nullptr;  // [n]
+  std::uint8_t* v_codes = nullptr;  // [n]
+  float* m_absmax = nullptr;        // [ceil(n / 256)]
+  float* v_absmax = nullptr;        // [ceil(n / 256)]
+};
+
+struct AdamW32bitState {
+  float* m = nullptr;  // [n]
+  float* v = nullptr;  // [n]
+};
+
+// param: [n] of type T: float32, float16 or bfloat16, updated in place; grad: [n] float32 or T.
+namespace cpu {
+
+void adamw_8bit(const AdamW8bitState& state, void* param, DType param_dtype, const void* grad,
+                DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+
+void adamw_32bit(const AdamW32bitState& state, void* param, DType param_dtype, const void* grad,
+                 DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+
+}  // namespace cpu
+
+namespace cuda {
+
+void adamw_8bit(const AdamW8bitState& state, void* param, DType param_dtype, const void* grad,
+                DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+
+void adamw_32bit(const AdamW32bitState& state, void* param, DType param_dtype, const void* grad,
+                 DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+
+}  // namespace cuda
+}  // namespace qlora::kernels

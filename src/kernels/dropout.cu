@@ -1,0 +1,67 @@
+#include "qlora/kernels/dropout.h"
+
+#include "dropout_math.h"
+#include "launch.cuh"
+
+namespace qlora::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+// One thread per 16 bytes of a row. kVector: every row starts and ends on a 16-byte boundary.
+template <class T, bool kVector>
+__global__ void dropout_kernel(const T* x, std::int64_t cols, const std::int64_t* samples,
+                               const std::int64_t* positions, DropoutRule rule, T* out) {
+  const std::int64_t row = blockIdx.x;
+  const std::int64_t feature = (std::int64_t{blockIdx.y} * kThreads + threadIdx.x) * kUnit<T>;
+  if (feature >= cols) return;
+  const std::int64_t start = row * cols + feature;
+  float values[kUnit<T>] = {};
+  if constexpr (kVector) {
+    load16(x + start, values);
+  } else {
+    for (int i = 0; i < kUnit<T>; ++i) {
+      if (feature + i < cols) values[i] = to_float(x[start + i]);
+    }
+  }
+  const std::int64_t sample = samples[row];
+  const std::int64_t position = positions[row];
+#pragma unroll
+  for (int i = 0; i < kUnit<T>; i += 4) {
+    const Philox4 random = row_words((feature + i) / 4, sample, position, rule.key);
+    for (int j = 0; j < 4; ++j) values[i + j] = drop(values[i + j], random.words[j], rule);
+  }
+  if constexpr (kVector) {
+    store16(values, out + start);
+  } else {
+    for (int i = 0; i < kUnit<T>; ++i) {
+      if (feature + i < cols) out[start + i] = from_float<T>(values[i]);
+    }
+  }
+}
+
+template <class T>
+bool rows_are_aligned(const void* x, const void* out, std::int64_t cols) {
+  const auto bits = reinterpret_cast<std::uintptr_t>(x) | reinterpret_cast<std::uintptr_t>(out);
+  return bits % 16 == 0 && cols % kUnit<T> == 0;
+}
+
+}  // namespace
+
+void dropout(const void* x, DType dtype, std::int64_t rows, std::int64_t cols,
+             const std::int64_t* samples, const std::int64_t* positions, const DropoutKey& key,
+             float p, void* out, Stream stream) {
+  const DropoutRule rule = dropout_rule(key, p);
+  if (rows == 0 || cols == 0) return;
+  with_element(dtype, "dropout", [&](auto element) {
+    using T = decltype(element);
+    const auto kernel =
+        rows_are_aligned<T>(x, out, cols) ? &dropout_kernel<T, true> : &dropout_kernel<T, false>;
+    const dim3 grid(static_cast<unsigned>(rows), grid_for(cols, kThreads * kUnit<T>));
+    kernel<<<grid, kThreads, 0, as_cuda(stream)>>>(static_cast<const T*>(x), cols, samples,
+                                                   positions, rule, static_cast<T*>(out));
+  });
+  check_launch("dropout");
+}
+
+}  // namespace qlora::kernels::cuda
