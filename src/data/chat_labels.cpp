@@ -1,0 +1,177 @@
+#include "data/chat_labels.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace qlora::data {
+namespace {
+
+using text::Rendered;
+using text::TextRange;
+
+// The text of the first `count` messages is usually how the whole conversation begins. Its length;
+// nothing where it is not (a template that drops earlier thoughts, say) or where the template
+// refuses so short a conversation.
+std::optional<std::size_t> prefix_length(const text::ChatTemplate& chat_template,
+                                         const Conversation& conversation, std::size_t count,
+                                         text::RenderOptions options, bool prompt,
+                                         const Rendered& whole) {
+  options.add_generation_prompt = prompt;
+  const Json messages(conversation.messages.begin(),
+                      conversation.messages.begin() + static_cast<std::ptrdiff_t>(count));
+  try {
+    const std::string prefix = chat_template.render(messages, options);
+    if (whole.text.starts_with(prefix)) return prefix.size();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// The first byte of `message`, and the first byte of a later one (the whole size: none).
+std::optional<std::size_t> first_byte(const Rendered& whole, std::int64_t message) {
+  const auto found = std::ranges::find(whole.parts, message, &text::RenderedPart::message);
+  if (found == whole.parts.end()) return std::nullopt;
+  return found->range.begin;
+}
+
+std::size_t later_byte(const Rendered& whole, std::int64_t message, std::size_t from) {
+  for (const text::RenderedPart& part : whole.parts) {
+    if (part.message > message && part.range.begin >= from) return part.range.begin;
+  }
+  return whole.text.size();
+}
+
+// Joins the texts of a prompt that is not the model's own, and remembers which are a user's.
+class PromptWriter {
+ public:
+  void add_own(std::string_view text) { rendered_.text += text; }
+  void add_user(std::string_view text, std::int64_t message) {
+    const std::size_t begin = rendered_.text.size();
+    rendered_.text += text;
+    if (!text.empty()) rendered_.parts.push_back({{begin, rendered_.text.size()}, message});
+  }
+  std::size_t size() const { return rendered_.text.size(); }
+  Rendered take() { return std::move(rendered_); }
+
+ private:
+  Rendered rendered_;
+};
+
+}  // namespace
+
+Labeller::Labeller(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+  if (!tokenizer.chat_template().empty()) {
+    template_ = std::make_unique<const text::ChatTemplate>(
+        text::ChatTemplate::parse(tokenizer.chat_template(), "chat template"));
+  }
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const auto token = static_cast<std::int32_t>(id);
+    if (tokenizer.is_special(token)) special_texts_.push_back(tokenizer.token_bytes(token));
+  }
+  std::erase(special_texts_, "");
+}
+
+LabelledText Labeller::label(const Example& example) const {
+  if (const auto* pair = std::get_if<TextPair>(&example)) return label_pair(*pair);
+  if (const auto* instruction = std::get_if<Instruction>(&example)) {
+    return template_ ? label_conversation(to_conversation(*instruction))
+                     : label_instruction(*instruction);
+  }
+  if (!template_) {
+    fail(
+        "the model has no chat template for 'messages'; use rows of prompt and completion, or "
+        "instruction and output");
+  }
+  return label_conversation(std::get<Conversation>(example));
+}
+
+// Behind the special token that ends the answer of which `begin` is past the last byte, or `begin`
+// itself where no special token follows before `limit`. All bytes between are the template's.
+std::size_t Labeller::end_of_answer(const Rendered& rendered, std::size_t begin, std::size_t limit,
+                                    bool& marked) const {
+  const std::string_view tail = std::string_view(rendered.text).substr(begin, limit - begin);
+  std::size_t first = std::string_view::npos;
+  std::size_t length = 0;
+  for (const std::string& special : special_texts_) {
+    const std::size_t found = tail.find(special);
+    if (found == std::string_view::npos) continue;
+    if (found < first || (found == first && special.size() > length)) {
+      first = found;
+      length = special.size();
+    }
+  }
+  marked = marked && first != std::string_view::npos;
+  return first == std::string_view::npos ? begin : begin + first + length;
+}
+
+LabelledText Labeller::label_conversation(const Conversation& conversation) const {
+  text::RenderOptions options = text::render_options(tokenizer_, false);
+  options.tools = conversation.tools;
+  LabelledText result;
+  result.rendered = template_->render_traced(conversation.messages, options);
+  const Rendered& whole = result.rendered;
+  for (std::size_t i = conversation.first_answer; i < conversation.messages.size(); ++i) {
+    if (conversation.messages[i].at("role") != "assistant") continue;
+    const auto message = static_cast<std::int64_t>(i);
+    auto begin = prefix_length(*template_, conversation, i, options, true, whole);
+    if (!begin) begin = first_byte(whole, message);
+    if (!begin) continue;  // the template leaves this answer out
+    const auto written = prefix_length(*template_, conversation, i + 1, options, false, whole);
+    const std::size_t limit =
+        std::max(*begin, written ? *written : later_byte(whole, message, *begin));
+    std::size_t said = *begin;
+    for (const text::RenderedPart& part : whole.parts) {
+      if (part.message == message && part.range.end <= limit) said = std::max(said, part.range.end);
+    }
+    const std::size_t end = end_of_answer(whole, said, limit, result.ends_marked);
+    if (end > *begin) result.learned.push_back({*begin, end});
+  }
+  return result;
+}
+
+// The prompt of Stanford Alpaca, which models without a chat template are usually taught with.
+LabelledText Labeller::label_instruction(const Instruction& row) const {
+  PromptWriter writer;
+  if (row.input.empty()) {
+    writer.add_own(
+        "Below is an instruction that describes a task. Write a response that appropriately "
+        "completes the request.\n\n### Instruction:\n");
+  } else {
+    writer.add_own(
+        "Below is an instruction that describes a task, paired with an input that provides further "
+        "context. Write a response that appropriately completes the request.\n\n### "
+        "Instruction:\n");
+  }
+  writer.add_user(row.instruction, 0);
+  if (!row.input.empty()) {
+    writer.add_own("\n\n### Input:\n");
+    writer.add_user(row.input, 0);
+  }
+  writer.add_own("\n\n### Response:\n");
+  LabelledText result;
+  const std::size_t begin = writer.size();
+  writer.add_user(row.output, 1);
+  if (!row.output.empty()) writer.add_own(tokenizer_.eos_token());
+  if (writer.size() > begin) result.learned.push_back({begin, writer.size()});
+  result.rendered = writer.take();
+  result.starts_with_bos = true;
+  result.ends_marked = !tokenizer_.eos_token().empty();
+  return result;
+}
+
+LabelledText Labeller::label_pair(const TextPair& pair) const {
+  LabelledText result;
+  const std::string& eos = tokenizer_.eos_token();
+  result.rendered.text = pair.prompt + pair.completion;
+  if (!pair.completion.empty() && !pair.completion.ends_with(eos)) result.rendered.text += eos;
+  const std::size_t size = result.rendered.text.size();
+  if (size > pair.prompt.size()) result.learned.push_back({pair.prompt.size(), size});
+  result.starts_with_bos =
+      !pair.prompt.starts_with(tokenizer_.bos_token()) || tokenizer_.bos_token().empty();
+  result.ends_marked = !eos.empty();
+  return result;
+}
+
+}  // namespace qlora::data

@@ -1,0 +1,81 @@
+#include "qlora/data/preview.h"
+
+#include "qlora/base/error.h"
+#include "qlora/text/utf8.h"
+
+#include <algorithm>
+
+namespace qlora::data {
+namespace {
+
+// Terminal control characters come out as \xNN; line ends and tabs stay.
+std::string printable(std::string_view bytes) {
+  std::string text;
+  for (const char c : text::repair_utf8(bytes)) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool control = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
+    text += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return text;
+}
+
+std::string preview_sample(const Sample& sample, const text::Tokenizer& tokenizer,
+                           const PreviewStyle& style) {
+  const char* const open = style.colour ? "\033[32m" : "«";
+  const char* const close = style.colour ? "\033[0m" : "»";
+  const std::size_t shown = std::min(style.max_tokens, sample.ids.size());
+  std::string text;
+  for (std::size_t i = 0; i < shown;) {
+    const bool learned = sample.labels[i] != kNotLearned;
+    std::string bytes;
+    for (; i < shown && (sample.labels[i] != kNotLearned) == learned; ++i) {
+      bytes += tokenizer.token_bytes(sample.ids[i]);
+    }
+    text += learned ? open + printable(bytes) + close : printable(bytes);
+  }
+  if (shown < sample.ids.size()) {
+    text += fmt::format(" ... ({} more tokens)", sample.ids.size() - shown);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string preview_samples(std::span<const Sample> samples, const text::Tokenizer& tokenizer,
+                            const PreviewStyle& style) {
+  std::string text;
+  for (const Sample& sample : samples) {
+    text += fmt::format("--- row {}: {} tokens, {} learned ---\n{}\n", sample.id, sample.ids.size(),
+                        sample.label_count(), preview_sample(sample, tokenizer, style));
+  }
+  return text;
+}
+
+std::string preview_stats(const Dataset& dataset) {
+  std::string text;
+  const auto line = [&text](std::string_view name, std::int64_t value) {
+    text += fmt::format("  {:<34}{:>12}\n", name, value);
+  };
+  const auto problem = [&line](std::string_view name, std::int64_t value) {
+    if (value > 0) line(name, value);
+  };
+  for (const FileStats& file : dataset.files) {
+    text += fmt::format("{} (format {})\n", file.path, file.format);
+    line("rows", file.rows);
+    line("samples", file.samples);
+    line("tokens", file.tokens);
+    line("learned tokens", file.learned_tokens);
+    line("longest sample, tokens", file.longest);
+    problem("cut to data.max_length", file.truncated);
+    problem("dropped: no answer", file.no_answer);
+    problem("dropped: answer cut off", file.answer_cut);
+    problem("no end token to learn", file.without_end);
+  }
+  if (!dataset.validation.empty() && dataset.files.size() == 1) {
+    text += fmt::format("held out for evaluation: {} of {} samples\n", dataset.validation.size(),
+                        dataset.train.size() + dataset.validation.size());
+  }
+  return text;
+}
+
+}  // namespace qlora::data
