@@ -1,0 +1,27 @@
+#pragma once
+// What a run will hold in device memory, from sizes alone.
+
+#include "qlora/models/adapters.h"
+#include "qlora/train/run_config.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace qlora::train {
+
+struct MemoryItem {
+  std::string name;
+  std::int64_t bytes = 0;
+};
+
+// Weights, adapters, gradients, optimizer state, activations of the longest batch, the largest
+// scratch matrices. Activations are counted for the plain path and come out within about a fifth.
+std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::ModelConfig& model,
+                                        const models::ParameterCount& parameters,
+                                        std::int64_t longest_sample);
+
+// The items as a table with their sum.
+std::string memory_table(const std::vector<MemoryItem>& items);
+
+}  // namespace qlora::train

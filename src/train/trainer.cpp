@@ -1,0 +1,241 @@
+#include "qlora/train/trainer.h"
+
+#include "qlora/base/file.h"
+#include "qlora/base/log.h"
+#include "qlora/tensor/device.h"
+#include "qlora/tensor/tensor_file.h"
+#include "qlora/train/device_batch.h"
+#include "qlora/train/evaluate.h"
+#include "qlora/train/interrupt.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace qlora::train {
+namespace fs = std::filesystem;
+namespace {
+
+// torch.nn.utils.clip_grad_norm_'s guard against a norm of zero.
+constexpr double kClipEpsilon = 1e-6;
+
+optim::AdamWOptions optimizer_options(const TrainingConfig& c) {
+  const bool eight_bit = c.optim == Optim::Adamw8bit || c.optim == Optim::PagedAdamw8bit;
+  const bool paged = c.optim == Optim::PagedAdamw8bit || c.optim == Optim::PagedAdamw32bit;
+  return {.eight_bit = eight_bit,
+          .paged = paged,
+          .beta1 = c.adam_beta1,
+          .beta2 = c.adam_beta2,
+          .epsilon = c.adam_epsilon,
+          .weight_decay = c.weight_decay};
+}
+
+optim::Schedule schedule_of(const TrainingConfig& c, std::int64_t max_steps) {
+  const auto share = std::ceil(c.warmup_ratio * static_cast<double>(max_steps));
+  return {.type = c.lr_scheduler_type,
+          .learning_rate = c.learning_rate,
+          .warmup_steps = c.warmup_steps > 0 ? c.warmup_steps : static_cast<std::int64_t>(share),
+          .max_steps = max_steps,
+          .min_lr_rate = c.lr_scheduler_kwargs.min_lr_rate.value_or(0.0)};
+}
+
+double clip_factor(double norm, double limit) {
+  return limit > 0 ? std::min(1.0, limit / (norm + kClipEpsilon)) : 1.0;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Trainer::Trainer(TrainerParts parts, const TrainingConfig& config)
+    : parts_(std::move(parts)),
+      config_(config),
+      plan_(parts_.train.batches_per_epoch(), config.gradient_accumulation_steps,
+            config.num_train_epochs, config.max_steps),
+      schedule_(schedule_of(config, plan_.max_steps())),
+      optimizer_(models::trainable_parameters(parts_.model), optimizer_options(config)),
+      scaler_(parts_.loss_scaling) {}
+
+StepResult Trainer::train_step(std::int64_t step) {
+  const UpdateWindow window = plan_.window(step);
+  const std::vector<data::Batch> batches = take_batches(window);
+  StepResult result;
+  std::int64_t labels = 0;
+  for (const data::Batch& batch : batches) {
+    labels += batch.label_count;
+    result.tokens += batch.token_count;
+  }
+  for (const data::Batch& batch : batches) {
+    result.loss += accumulate(batch, window.epoch, labels) / static_cast<double>(labels);
+  }
+  result.gradient_norm = optimizer_.gradient_norm(1 / scaler_.scale());
+  result.learning_rate = optim::learning_rate(schedule_, optimizer_.steps());
+  const double unscale = 1 / scaler_.scale();
+  const bool finite = std::isfinite(result.gradient_norm) && std::isfinite(result.loss);
+  if (scaler_.accept(finite)) {
+    const double clip = clip_factor(result.gradient_norm, config_.max_grad_norm);
+    optimizer_.step(result.learning_rate, unscale * clip);
+  } else if (!parts_.loss_scaling) {
+    fail(
+        "step {}: the loss ({}) or the gradient norm ({}) is not finite; the adapter was left as "
+        "it was before this step: lower training.learning_rate or resume from a checkpoint",
+        step + 1, result.loss, result.gradient_norm);
+  }
+  optimizer_.zero_gradients();
+  return result;
+}
+
+std::vector<data::Batch> Trainer::take_batches(const UpdateWindow& window) {
+  if (!loader_) {
+    loader_ = std::make_unique<data::BatchLoader>(parts_.train, config_.dataloader_num_workers,
+                                                  window.epoch, window.first_batch);
+  }
+  std::vector<data::Batch> batches;
+  for (std::int64_t i = 0; i < window.count; ++i) batches.push_back(loader_->next());
+  return batches;
+}
+
+double Trainer::accumulate(const data::Batch& batch, std::int64_t epoch, std::int64_t labels) {
+  const DeviceBatch inputs = to_device(batch, parts_.model.device());
+  const nn::ForwardContext context{.training = true,
+                                   .tokens = inputs.tokens,
+                                   .seed = static_cast<std::uint64_t>(config_.seed),
+                                   .epoch = static_cast<std::uint32_t>(epoch),
+                                   .recompute_activations = config_.gradient_checkpointing};
+  const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);
+  const at::Tensor loss = parts_.model.loss_sum(hidden, inputs.labels, context);
+  torch::autograd::backward({loss * (scaler_.scale() / static_cast<double>(labels))});
+  return loss.item<double>();
+}
+
+bool Trainer::run() {
+  fs::create_directories(config_.output_dir);
+  metrics_ = std::make_unique<MetricsLog>(fs::path(config_.output_dir) / "metrics.jsonl", done_);
+  watch_interrupts();
+  while (done_ < plan_.max_steps()) {
+    const auto start = std::chrono::steady_clock::now();
+    const StepResult result = train_step(done_);
+    ++done_;
+    since_.seconds += seconds_since(start);
+    report(result);
+    if (parts_.validation &&
+        due(config_.eval_strategy, config_.eval_steps.value_or(config_.logging_steps))) {
+      evaluate_now();
+    }
+    const bool stop = interrupted();
+    if (stop || due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+    if (stop) {
+      log::info("interrupted after step {}; continue with --resume auto", done_);
+      return false;
+    }
+  }
+  progress_.finish_line();
+  save_final();
+  return true;
+}
+
+// Whether something that happens by `strategy` is due after the current update.
+bool Trainer::due(IntervalStrategy strategy, double steps) const {
+  switch (strategy) {
+    case IntervalStrategy::No: return false;
+    case IntervalStrategy::Epoch: return plan_.ends_epoch(done_ - 1) || done_ == plan_.max_steps();
+    case IntervalStrategy::Steps: return done_ % resolve_steps(steps, plan_.max_steps()) == 0;
+  }
+  return false;
+}
+
+void Trainer::report(const StepResult& result) {
+  ++since_.updates;
+  since_.tokens += result.tokens;
+  since_.loss += result.loss;
+  ++run_updates_;
+  const double average = (run_seconds_ + since_.seconds) / static_cast<double>(run_updates_);
+  const StepReport report{.step = done_,
+                          .max_steps = plan_.max_steps(),
+                          .epoch = plan_.epochs_after(done_),
+                          .loss = since_.loss / static_cast<double>(since_.updates),
+                          .learning_rate = result.learning_rate,
+                          .gradient_norm = result.gradient_norm,
+                          .tokens_per_second = static_cast<double>(since_.tokens) / since_.seconds,
+                          .memory_bytes = tensor::peak_memory(parts_.model.device()),
+                          .seconds_left = average * static_cast<double>(plan_.max_steps() - done_)};
+  progress_.draw(report);
+  if (!due(IntervalStrategy::Steps, config_.logging_steps) && done_ != plan_.max_steps()) return;
+  progress_.log(report);
+  metrics_->write(to_json(report));
+  run_seconds_ += since_.seconds;
+  since_ = {};
+}
+
+void Trainer::evaluate_now() {
+  const EvaluationResult result = evaluate(parts_.model, *parts_.validation);
+  progress_.finish_line();
+  log::info("step {}  eval_loss {:.4f}  perplexity {:.3f}  ({} labelled tokens)", done_,
+            result.loss, result.perplexity, result.labels);
+  metrics_->write({{"step", done_},
+                   {"eval_loss", result.loss},
+                   {"eval_perplexity", result.perplexity},
+                   {"eval_labels", result.labels}});
+}
+
+TrainerState Trainer::state() const {
+  return {.global_step = done_,
+          .optimizer_steps = optimizer_.steps(),
+          .loss_scale = scaler_.scale(),
+          .good_steps = scaler_.good_steps(),
+          .seed = config_.seed,
+          .data_seed = config_.data_seed.value_or(config_.seed),
+          .samples = parts_.train.sample_count(),
+          .batch_size = config_.per_device_train_batch_size,
+          .accumulation = config_.gradient_accumulation_steps,
+          .group_by_length = config_.group_by_length,
+          .epoch = plan_.epochs_after(done_),
+          .max_steps = plan_.max_steps()};
+}
+
+void Trainer::write_adapter(const fs::path& directory) {
+  models::save_adapter(parts_.model, parts_.adapter, directory);
+  if (parts_.write_companions) parts_.write_companions(directory);
+}
+
+void Trainer::save_checkpoint() {
+  const fs::path output_dir = config_.output_dir;
+  AtomicDirectory directory(output_dir / fmt::format("checkpoint-{}", done_));
+  write_adapter(directory.path());
+  tensor::write_tensors(directory.path() / "optimizer.safetensors", optimizer_.state());
+  write_text(directory.path() / "trainer_state.json", to_json(state()).dump(2) + "\n");
+  write_checksums(directory.path());
+  directory.commit();
+  if (config_.save_total_limit) rotate_checkpoints(output_dir, *config_.save_total_limit);
+  progress_.finish_line();
+  log::info("saved {}", (output_dir / fmt::format("checkpoint-{}", done_)).string());
+}
+
+// The finished adapter, beside the checkpoints.
+void Trainer::save_final() {
+  const fs::path output_dir = config_.output_dir;
+  AtomicDirectory directory(output_dir / "adapter");
+  write_adapter(directory.path());
+  directory.commit();
+  log::info("saved the adapter in {}", (output_dir / "adapter").string());
+}
+
+void Trainer::resume(const fs::path& checkpoint) {
+  verify_checksums(checkpoint);
+  const fs::path state_file = checkpoint / "trainer_state.json";
+  const TrainerState saved = trainer_state_from_json(read_json(state_file), state_file.string());
+  expect_same_run(saved, state(), checkpoint);
+  models::load_adapter_weights(parts_.model, checkpoint);
+  const fs::path optimizer_file = checkpoint / "optimizer.safetensors";
+  optimizer_.load_state(tensor::read_tensors(optimizer_file), saved.optimizer_steps,
+                        optimizer_file.string());
+  scaler_.restore(saved.loss_scale, saved.good_steps);
+  done_ = saved.global_step;
+  loader_.reset();
+}
+
+}  // namespace qlora::train

@@ -1,0 +1,115 @@
+#include "qlora/train/training_run.h"
+
+#include "qlora/base/text_util.h"
+#include "qlora/data/preview.h"
+#include "qlora/models/load.h"
+#include "qlora/run/training_base.h"
+#include "qlora/train/memory_estimate.h"
+
+#include <algorithm>
+#include <span>
+
+namespace qlora::train {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t kPreviewedSamples = 3;
+
+void expect_fitting_context(const RunConfig& config, const io::ModelConfig& model) {
+  if (config.data.max_length <= model.max_position_embeddings) return;
+  fail("data.max_length: {} tokens, but {} knows {} positions; lower it", config.data.max_length,
+       config.model.path, model.max_position_embeddings);
+}
+
+void expect_fitting_tokenizer(const text::Tokenizer& tokenizer, const io::ModelConfig& model,
+                              const std::string& path) {
+  if (tokenizer.vocab_size() <= model.vocab_size) return;
+  fail("{}: the tokenizer has {} tokens, the model {}; they do not belong together", path,
+       tokenizer.vocab_size(), model.vocab_size);
+}
+
+std::int64_t data_seed(const TrainingConfig& config) {
+  return config.data_seed.value_or(config.seed);
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(config) {
+  const io::ModelConfig structure = io::read_model_config(config.model.path);
+  expect_fitting_context(config, structure);
+  tokenizer_ = text::load_tokenizer(config.model.path);
+  expect_fitting_tokenizer(*tokenizer_, structure, config.model.path);
+  const auto seed = static_cast<std::uint64_t>(data_seed(config.training));
+  dataset_ = data::load_dataset(config.data, *tokenizer_, seed);
+  train_.emplace(make_plan(dataset_.train, config.training.per_device_train_batch_size, true));
+  if (!dataset_.validation.empty()) {
+    validation_.emplace(
+        make_plan(dataset_.validation, config.training.per_device_eval_batch_size, false));
+  }
+  if (config.training.eval_strategy != IntervalStrategy::No && !validation_) {
+    fail(
+        "training.eval_strategy: there is nothing to evaluate on; set data.validation or "
+        "data.validation_split");
+  }
+  model_ = models::load(config.model.path, {.quantization = config.quantization,
+                                            .dtype = config.training.activation_dtype(),
+                                            .device = device});
+  adapter_ = models::to_adapter_config(config.lora, config.model.path);
+  models::attach_lora(*model_, adapter_, config.lora.dtype,
+                      static_cast<std::uint64_t>(config.training.seed));
+}
+
+data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
+                                       bool shuffle) const {
+  return {std::move(samples),
+          {.batch_size = batch_size,
+           .pad_id = data::pad_id(*tokenizer_),
+           .seed = static_cast<std::uint64_t>(data_seed(config_.training)),
+           .shuffle = shuffle,
+           .group_by_length = shuffle && config_.training.group_by_length,
+           .gradient_accumulation_steps = config_.training.gradient_accumulation_steps}};
+}
+
+std::string TrainingRun::describe(bool colour) const {
+  const models::ParameterCount count = models::count_parameters(*model_);
+  const std::size_t shown = std::min(kPreviewedSamples, dataset_.train.size());
+  const double share =
+      100.0 * static_cast<double>(count.trainable) / static_cast<double>(count.total);
+  return fmt::format("trainable parameters: {} of {} ({:.3f} %)\n\n", count.trainable, count.total,
+                     share) +
+         data::preview_stats(dataset_) + "\n" +
+         data::preview_samples(std::span(dataset_.train).first(shown), *tokenizer_,
+                               {.colour = colour}) +
+         "\n" + memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
+}
+
+Trainer TrainingRun::make_trainer() {
+  const bool half = config_.training.fp16 || config_.lora.dtype == DType::Float16;
+  return Trainer({.model = *model_,
+                  .adapter = adapter_,
+                  .train = *train_,
+                  .validation = validation_ ? &*validation_ : nullptr,
+                  .loss_scaling = half,
+                  .write_companions = [this](const fs::path& d) { write_companions(d); }},
+                 config_.training);
+}
+
+void TrainingRun::write_companions(const fs::path& directory) const {
+  text::save_tokenizer(config_.model.path, directory);
+  run::write_training_base(
+      run::training_base_of(config_.quantization, config_.training.activation_dtype()), directory);
+}
+
+std::optional<fs::path> find_checkpoint(const std::string& resume, const fs::path& output_dir) {
+  if (resume == "auto") {
+    const auto checkpoints = list_checkpoints(output_dir);
+    if (checkpoints.empty()) return std::nullopt;
+    return checkpoints.back();
+  }
+  if (!fs::is_directory(resume)) {
+    fail("--resume: '{}' is not a directory; expected auto or a checkpoint directory", resume);
+  }
+  return resume;
+}
+
+}  // namespace qlora::train
