@@ -12,7 +12,7 @@ from pathlib import Path
 
 FACTS = 40
 PHRASINGS = 5  # per fact in train.jsonl; heldout.jsonl holds one more
-MAX_CHARS = {"question": 80, "answer": 60}  # short enough for a small model to learn in minutes
+MAX_CHARS = {"question": 80, "answer": 60}  # short enough to train on a CPU
 
 
 class Row:

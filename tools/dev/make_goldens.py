@@ -24,6 +24,8 @@ def parse(arguments):
                         help="holds SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("../shared/data"),
                         help="tokenizers and instruction data")
+    parser.add_argument("--datasets", type=pathlib.Path, default=pathlib.Path("datasets"),
+                        help="the project's own sets")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("sections", nargs="*", metavar="section",
                         help=" ".join(SECTIONS))
@@ -37,10 +39,12 @@ def parse(arguments):
 def main(arguments):
     options = parse(arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TQDM_DISABLE"] = "1"
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # eager arithmetic: no fused multiply-add
     import torch
+    import transformers
     torch.set_num_threads(options.threads)
+    transformers.utils.logging.disable_progress_bar()
     for name in options.sections or SECTIONS:
         print(f"make {name}", flush=True)
         importlib.import_module(f"goldens.{name}").make(options)

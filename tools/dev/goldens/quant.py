@@ -90,8 +90,8 @@ def codes_of(scaled, kind):
     """4-bit codes of values in [-1, 1] by strict `x > threshold`: ties to the lower bound."""
     if kind == "nf4":
         middles = (NF4_CODES[1:] + NF4_CODES[:-1]) * np.float32(0.5)
-        return (scaled[..., None] > middles).sum(axis=-1).astype(np.uint8)
-    rank = (np.abs(scaled)[..., None] > FP4_THRESHOLDS).sum(axis=-1)
+        return np.searchsorted(middles, scaled, side="left").astype(np.uint8)
+    rank = np.searchsorted(FP4_THRESHOLDS, np.abs(scaled), side="left")
     return FP4_ORDER[rank] | np.where(scaled < 0, 8, 0).astype(np.uint8)
 
 
