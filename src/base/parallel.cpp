@@ -14,7 +14,8 @@ namespace {
 
 void run_on_threads(std::int64_t n, std::int64_t grain, const RangeFunction& body) {
   const std::int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  const std::int64_t parts = std::clamp<std::int64_t>(n / std::max<std::int64_t>(grain, 1), 1, cores);
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(n / std::max<std::int64_t>(grain, 1), 1, cores);
   const std::int64_t length = div_up(n, parts);
   std::exception_ptr failure;
   std::mutex failure_mutex;

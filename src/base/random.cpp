@@ -9,8 +9,8 @@ namespace qlora {
 namespace {
 
 Philox4 draw(std::uint64_t index, PhiloxKey key) {
-  return philox({{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0}},
-                key);
+  return philox(
+      {{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0}}, key);
 }
 
 }  // namespace
@@ -52,7 +52,8 @@ std::vector<std::int64_t> permutation(std::int64_t n, const RandomStream& stream
   for (std::int64_t i = n - 1; i > 0; --i) {
     const auto bound = static_cast<std::uint64_t>(i) + 1;
     // The high word of a 64 x 64 product is uniform enough: the bias is below bound / 2^64.
-    const auto wide = static_cast<unsigned __int128>(stream.bits(static_cast<std::uint64_t>(i))) * bound;
+    const auto wide =
+        static_cast<unsigned __int128>(stream.bits(static_cast<std::uint64_t>(i))) * bound;
     std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(wide >> 64)]);
   }
   return order;

@@ -43,14 +43,10 @@ std::string leaf_of(std::string_view key) {
 
 Value value_of(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::Null:
-      return Value::null();
-    case Node::Kind::Scalar:
-      return Value::of_text(node.text);
-    case Node::Kind::Map:
-      return {Value::Kind::Other, "a section of key: value lines", {}};
-    case Node::Kind::List:
-      break;
+    case Node::Kind::Null: return Value::null();
+    case Node::Kind::Scalar: return Value::of_text(node.text);
+    case Node::Kind::Map: return {Value::Kind::Other, "a section of key: value lines", {}};
+    case Node::Kind::List: break;
   }
   Value list = Value::of_list({});
   for (const Node& item : node.items) {

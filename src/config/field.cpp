@@ -77,16 +77,13 @@ std::string with_range(std::string what, const Rules& rules) {
 std::string in_words(const Value& value) {
   constexpr std::size_t kLongest = 60;
   switch (value.kind) {
-    case Value::Kind::Null:
-      return "nothing (null)";
+    case Value::Kind::Null: return "nothing (null)";
     case Value::Kind::Text:
       return value.text.size() <= kLongest
                  ? "'" + value.text + "'"
                  : "a text of " + std::to_string(value.text.size()) + " bytes";
-    case Value::Kind::List:
-      return "a list";
-    case Value::Kind::Other:
-      break;
+    case Value::Kind::List: return "a list";
+    case Value::Kind::Other: break;
   }
   return value.text;
 }

@@ -25,7 +25,8 @@ fs::path fresh_folder(const std::string& name) {
     const fs::path path = fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid()));
     std::atexit([] {
       std::error_code ignored;
-      fs::remove_all(fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid())), ignored);
+      fs::remove_all(fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid())),
+                     ignored);
     });
     return path;
   }();

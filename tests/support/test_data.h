@@ -26,10 +26,10 @@ bool must_not_skip();
 }  // namespace qlora::test
 
 // Skips the running test where the path is absent, and says so.
-#define QLORA_REQUIRE_DATA(path)                                         \
-  do {                                                                   \
-    if (!std::filesystem::exists(path)) {                                \
+#define QLORA_REQUIRE_DATA(path)                                           \
+  do {                                                                     \
+    if (!std::filesystem::exists(path)) {                                  \
       if (::qlora::test::must_not_skip()) FAIL() << path << " is missing"; \
-      GTEST_SKIP() << path << " is not on this machine";                 \
-    }                                                                    \
+      GTEST_SKIP() << path << " is not on this machine";                   \
+    }                                                                      \
   } while (false)

@@ -9,7 +9,16 @@
 namespace qlora {
 
 enum class DType : std::uint8_t {
-  Float64, Float32, Float16, BFloat16, Int64, Int32, Int16, Int8, UInt8, Bool,
+  Float64,
+  Float32,
+  Float16,
+  BFloat16,
+  Int64,
+  Int32,
+  Int16,
+  Int8,
+  UInt8,
+  Bool,
 };
 
 // Bytes of one element.
