@@ -29,25 +29,30 @@ RenderOptions options_beside(const fs::path& path) {
   return options;
 }
 
+// Every golden conversation of templates.json under `name`.
+void expect_golden(const ChatTemplate& chat_template, const std::string& name,
+                   RenderOptions options) {
+  const Json golden = read_json(test::golden_path("templates/templates.json"));
+  for (const auto& [label, expected] : golden.at("rendered").at(name).items()) {
+    const Json& conversation = golden.at("conversations").at(label);
+    options.add_generation_prompt = conversation.at("add_generation_prompt").get<bool>();
+    if (expected.contains("error")) {
+      EXPECT_THROW(chat_template.render(conversation.at("messages"), options), Error) << label;
+    } else {
+      EXPECT_EQ(chat_template.render(conversation.at("messages"), options),
+                expected.at("text").get<std::string>())
+          << label;
+    }
+  }
+}
+
 class RealTemplate : public testing::TestWithParam<const char*> {};
 
 TEST_P(RealTemplate, RendersAsTransformersDoes) {
   const fs::path path = test::data_path(std::string("tokenizers/") + GetParam());
   QLORA_REQUIRE_DATA(path);
-  const Json golden = read_json(test::golden_path("templates/templates.json"));
-  const auto chat_template = ChatTemplate::parse(template_source(path), GetParam());
-  RenderOptions options = options_beside(path);
-  for (const auto& [name, expected] : golden.at("rendered").at(GetParam()).items()) {
-    const Json& conversation = golden.at("conversations").at(name);
-    options.add_generation_prompt = conversation.at("add_generation_prompt").get<bool>();
-    if (expected.contains("error")) {
-      EXPECT_THROW(chat_template.render(conversation.at("messages"), options), Error) << name;
-    } else {
-      EXPECT_EQ(chat_template.render(conversation.at("messages"), options),
-                expected.at("text").get<std::string>())
-          << name;
-    }
-  }
+  expect_golden(ChatTemplate::parse(template_source(path), GetParam()), GetParam(),
+                options_beside(path));
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, RealTemplate,
@@ -55,6 +60,13 @@ INSTANTIATE_TEST_SUITE_P(Files, RealTemplate,
                                          "exaone-3.5/chat_template_exaone3.5.jinja",
                                          "qwen2/tokenizer_config.json",
                                          "smollm2/chat_template.jinja"));
+
+TEST(ChatTemplate, OfAGgufFileRendersAsTransformersDoes) {
+  const fs::path path = test::source_path("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+  QLORA_REQUIRE_DATA(path);
+  const auto tokenizer = load_tokenizer(path);
+  expect_golden(ChatTemplate::parse(tokenizer->chat_template(), "gguf"), "smollm2.gguf", {});
+}
 
 // The origins of `source`'s output for one user turn: "." the template's, else the message's
 // number.

@@ -50,7 +50,7 @@ TEST(HostileTokenizer, JsonOfAnotherShapeIsAnError) {
       R"({"model": {"vocab": {"a": 0}, "merges": ["a b"]}})",
       R"({"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": 3})",
       R"({"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": [3]})",
-      R"({"model": {"vocab": {"a": 0}, "merges": []}, "added_tokens": [{"id": -1, "content": ""}]})",
+      R"({"model": {"vocab": {"a":0}, "merges": []}, "added_tokens": [{"id":-1, "content":"b"}]})",
       R"({"model": {"vocab": {"a": 0}, "merges": []}, "normalizer": 3})",
       R"({"model": {"vocab": {"a": 0}, "merges": []}, "normalizer": {"type": "Sequence"}})",
       R"({"model": {"vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "Split"}})",
