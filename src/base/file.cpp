@@ -1,5 +1,6 @@
 #include "qlora/base/file.h"
 
+#include "qlora/base/directory.h"
 #include "qlora/base/error.h"
 
 #include <fcntl.h>
@@ -125,20 +126,21 @@ void write_text(const fs::path& path, std::string_view text) {
 AtomicDirectory::AtomicDirectory(fs::path target)
     : target_(target.has_filename() ? std::move(target) : target.parent_path()),
       temporary_(temporary_name(target_)) {
+  remove_tree(temporary_);
   std::error_code error;
-  fs::remove_all(temporary_, error);
   fs::create_directories(temporary_, error);
   if (error) fail("{}: cannot be created: {}", target_.string(), error.message());
 }
 
 AtomicDirectory::~AtomicDirectory() {
-  if (committed_) return;
-  std::error_code ignored;
-  fs::remove_all(temporary_, ignored);
+  if (!committed_) remove_tree(temporary_);
 }
 
 void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync_path(entry.path());
+  for (const fs::path& file : files_below(temporary_)) {
+    sync_path(file);
+    sync_path(file.parent_path());
+  }
   sync_path(temporary_);
   // An exchange has no instant without a directory of that name; the old one is then removed
   // under the temporary name.
@@ -148,8 +150,7 @@ void AtomicDirectory::commit() {
     fail("{}: cannot be put in place: {}", target_.string(), reason());
   }
   committed_ = true;
-  std::error_code ignored;
-  if (replaces) fs::remove_all(temporary_, ignored);
+  if (replaces) remove_tree(temporary_);
   sync_path(folder_of(target_));
 }
 

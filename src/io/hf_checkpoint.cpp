@@ -1,6 +1,7 @@
 #include "qlora/io/hf_checkpoint.h"
 
 #include "io/json_map.h"
+#include "qlora/base/directory.h"
 #include "qlora/base/error.h"
 
 #include <set>
@@ -15,8 +16,8 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 // A GGUF file or a pickle checkpoint that lies in the directory instead, as a hint for the message.
 std::string other_weights(const fs::path& directory) {
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& entry : directory_entries(directory)) {
+    const std::string name = entry.filename().string();
     if (name.ends_with(".gguf")) return fmt::format("; name the file {} itself", name);
     if (name.ends_with(".bin") || name.ends_with(".pth")) {
       return fmt::format("; {} is a pickle file, which is not read: convert it to safetensors",

@@ -1,5 +1,6 @@
 #include "qlora/run/inspect.h"
 
+#include "qlora/base/directory.h"
 #include "qlora/base/narrow.h"
 #include "qlora/io/gguf.h"
 #include "qlora/io/peft.h"
@@ -167,9 +168,9 @@ Json inspect_directory(const fs::path& path) {
   if (fs::exists(path / io::kAdapterConfigName)) return inspect_adapter(path);
   if (fs::exists(path / "config.json")) return inspect_model(path);
   std::string inside;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    const std::string name = entry.path().filename().string();
-    if (fs::exists(entry.path() / io::kAdapterConfigName) || name.ends_with(".gguf") ||
+  for (const fs::path& entry : directory_entries(path)) {
+    const std::string name = entry.filename().string();
+    if (fs::exists(entry / io::kAdapterConfigName) || name.ends_with(".gguf") ||
         name.ends_with(".safetensors")) {
       inside = std::max(inside, name);
     }

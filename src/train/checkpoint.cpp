@@ -1,10 +1,14 @@
 #include "qlora/train/checkpoint.h"
 
+#include "qlora/base/directory.h"
 #include "qlora/base/file.h"
+#include "qlora/base/log.h"
 #include "qlora/base/random.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 
 namespace qlora::train {
 namespace fs = std::filesystem;
@@ -92,10 +96,10 @@ void expect_same_run(const TrainerState& saved, const TrainerState& current,
 
 std::vector<fs::path> list_checkpoints(const fs::path& output_dir) {
   std::vector<std::pair<std::int64_t, fs::path>> numbered;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(output_dir, none)) {
-    const auto number = checkpoint_number(entry.path());
-    if (number && entry.is_directory()) numbered.emplace_back(*number, entry.path());
+  if (!fs::is_directory(output_dir)) return {};
+  for (const fs::path& entry : directory_entries(output_dir)) {
+    const auto number = checkpoint_number(entry);
+    if (number && fs::is_directory(entry)) numbered.emplace_back(*number, entry);
   }
   std::sort(numbered.begin(), numbered.end());
   std::vector<fs::path> result;
@@ -107,20 +111,17 @@ void rotate_checkpoints(const fs::path& output_dir, std::int64_t limit) {
   const auto checkpoints = list_checkpoints(output_dir);
   const auto count = static_cast<std::int64_t>(checkpoints.size());
   for (std::int64_t i = 0; i < count - limit; ++i) {
-    fs::remove_all(checkpoints[static_cast<std::size_t>(i)]);
+    const fs::path& old = checkpoints[static_cast<std::size_t>(i)];
+    if (!remove_tree(old))
+      log::warn("{}: cannot be removed: {}", old.string(), std::strerror(errno));
   }
 }
 
 void write_checksums(const fs::path& directory) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
-    if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), directory));
-  }
-  std::sort(files.begin(), files.end());
   Json json = Json::object();
-  for (const auto& file : files) {
-    json[file.string()] = {{"bytes", fs::file_size(directory / file)},
-                           {"fnv1a64", file_hash(directory / file)}};
+  for (const fs::path& file : files_below(directory)) {
+    json[file.lexically_relative(directory).string()] = {{"bytes", fs::file_size(file)},
+                                                         {"fnv1a64", file_hash(file)}};
   }
   write_text(directory / kChecksums, json.dump(2) + "\n");
 }

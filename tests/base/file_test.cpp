@@ -1,5 +1,6 @@
 #include "qlora/base/file.h"
 
+#include "qlora/base/directory.h"
 #include "qlora/base/error.h"
 #include "support/test_data.h"
 
@@ -22,7 +23,7 @@ using ::testing::IsEmpty;
 
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  for (const fs::path& entry : directory_entries(folder)) names.push_back(entry.filename());
   return names;
 }
 

@@ -38,6 +38,10 @@ class CheckStyle(support.TreeTest):
         for folder in ("home", "root"):
             self.assert_breach("tools/run", f"#!/bin/sh\ncd /{folder}/me\n", ":2:", "one machine")
 
+    def test_directory_iterators(self):
+        self.assert_breach("src/a.cpp", "fs::" "remove_all(path);\n", "qlora/base/directory.h")
+        self.assert_breach("src/a.cpp", "f(fs::" "directory_iterator(path));\n", "directory.h")
+
     def test_function_length(self):
         self.assert_fine("src/a.cpp", function(60))
         self.assert_breach("src/a.cpp", function(61), ":1: a function of 61 lines")

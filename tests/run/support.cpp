@@ -1,5 +1,6 @@
 #include "run/support.h"
 
+#include "qlora/base/directory.h"
 #include "qlora/models/adapters.h"
 
 #include <ATen/core/grad_mode.h>
@@ -53,10 +54,7 @@ double relative_difference(const at::Tensor& actual, const at::Tensor& expected)
 
 std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    names.push_back(entry.path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
+  for (const auto& entry : directory_entries(folder)) names.push_back(entry.filename().string());
   return names;
 }
 

@@ -1,5 +1,7 @@
 #include "support/test_data.h"
 
+#include "qlora/base/directory.h"
+
 #include <unistd.h>
 
 #include <cstdlib>
@@ -24,13 +26,11 @@ fs::path fresh_folder(const std::string& name) {
   static const fs::path root = [] {
     const fs::path path = fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid()));
     std::atexit([] {
-      std::error_code ignored;
-      fs::remove_all(fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid())),
-                     ignored);
+      remove_tree(fs::temp_directory_path() / ("qlora-tests-" + std::to_string(::getpid())));
     });
     return path;
   }();
-  fs::remove_all(root / name);
+  remove_tree(root / name);
   fs::create_directories(root / name);
   return root / name;
 }

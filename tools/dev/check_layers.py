@@ -45,7 +45,7 @@ LIBRARIES = [
     (r"gtest/|gmock/", set()),
     (r"[a-z_]+$", None),  # C++'s own
     (r"(sys|linux|net|netinet|arpa)/", None),
-    (r"(dlfcn|fcntl|immintrin|poll|pthread|sched|signal|spawn|termios|unistd)\.h", None),
+    (r"(dirent|dlfcn|fcntl|ftw|immintrin|poll|pthread|sched|signal|spawn|termios|unistd)\.h", None),
 ]
 TORCH_NAME = re.compile(r"(torch|ATen|c10|caffe2)/")
 TEST_LIBRARY = re.compile(r"gtest/|gmock/")

@@ -31,6 +31,8 @@ def is_code(path):
         return False
     with path.open("rb") as file:
         return file.read(2) == b"#!"
+# include/qlora/base/directory.h says why.
+REFUSED = re.compile(r"\b(fs|filesystem)::(remove_all|(recursive_)?directory_iterator)\b")
 
 
 def own_files(root):
@@ -52,6 +54,8 @@ def check_lines(lines):
             yield number, "ends in white space"
         if LEFTOVER.search(line):
             yield number, f"says {LEFTOVER.search(line).group()}: do it, or leave it out"
+        if REFUSED.search(line):
+            yield number, f"uses {REFUSED.search(line).group()}: see qlora/base/directory.h"
         if MACHINE_PATH.search(line):
             yield number, f"names a path of one machine: {MACHINE_PATH.search(line).group()}"
     if len(lines) > MAX_FILE_LINES:
