@@ -66,9 +66,14 @@ Json read_json(const std::filesystem::path& path) {
   return parse_json(read_text(path), path.string());
 }
 
+const Json* json_find(const Json& object, std::string_view key) {
+  const auto it = object.find(std::string(key));
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
 template <class T>
 T json_get(const Json& object, std::string_view key, std::string_view where) {
-  const auto it = object.find(key);
+  const auto it = object.find(std::string(key));
   if (it == object.end()) fail("{}: '{}' is missing; expected {}", where, key, Kind<T>::name);
   if (!Kind<T>::matches(*it)) {
     fail("{}: '{}' is {}; expected {}", where, key, it->dump().substr(0, 60), Kind<T>::name);

@@ -8,7 +8,6 @@ namespace qlora::data {
 namespace {
 
 using text::Rendered;
-using text::TextRange;
 
 // The text of the first `count` messages is usually how the whole conversation begins. Its length;
 // nothing where it is not (a template that drops earlier thoughts, say) or where the template

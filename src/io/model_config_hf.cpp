@@ -38,10 +38,7 @@ class ConfigReader {
     return json_get_or<std::int64_t>(json_, key, fallback, where_);
   }
   // A value that is present and not null.
-  const Json* find(std::string_view key) const {
-    const auto it = json_.find(key);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
+  const Json* find(std::string_view key) const { return json_find(json_, key); }
 
   const Json& json_;
   std::string_view where_;

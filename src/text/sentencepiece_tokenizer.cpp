@@ -12,11 +12,14 @@
 namespace qlora::text {
 namespace {
 
+// Older releases have a string_view of their own.
+absl::string_view view(std::string_view text) { return {text.data(), text.size()}; }
+
 std::unique_ptr<sentencepiece::SentencePieceProcessor> open_processor(std::string_view proto,
                                                                       std::string_view where) {
   auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
   try {
-    const auto status = processor->LoadFromSerializedProto(proto);
+    const auto status = processor->LoadFromSerializedProto(view(proto));
     if (!status.ok()) fail("{}: not a sentencepiece model: {}", where, status.error_message());
   } catch (const Error&) {
     throw;
@@ -106,7 +109,7 @@ std::vector<std::int32_t> SentencePieceTokenizer::encode_valid(
     const bool inner = inner_processor_ != nullptr && begin > 0;
     const Processor& processor = inner ? *inner_processor_ : *processor_;
     part.clear();
-    const auto status = processor.Encode(text.substr(begin, end - begin), &part);
+    const auto status = processor.Encode(view(text.substr(begin, end - begin)), &part);
     if (!status.ok()) fail("sentencepiece: {}", status.error_message());
     ids.insert(ids.end(), part.begin(), part.end());
   }

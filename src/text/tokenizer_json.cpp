@@ -11,9 +11,8 @@ namespace {
 
 const Json& member(const Json& object, std::string_view key) {
   static const Json none;
-  if (!object.is_object()) return none;
-  const auto it = object.find(key);
-  return it == object.end() ? none : *it;
+  const Json* value = json_find(object, key);
+  return value == nullptr ? none : *value;
 }
 
 std::vector<std::string> place_tokens(const Vocabulary& vocabulary, bool byte_level,

@@ -19,6 +19,9 @@ Json parse_json(std::string_view text, std::string_view where);
 // Reads and parses a file; throws Error where it is missing or broken.
 Json read_json(const std::filesystem::path& path);
 
+// The value under `key`; null where the key is absent or its value is JSON's null.
+const Json* json_find(const Json& object, std::string_view key);
+
 // The value under `key` as T. Throws Error "where: 'key' ..." where it is absent or of another
 // type.
 template <class T>
@@ -27,9 +30,7 @@ T json_get(const Json& object, std::string_view key, std::string_view where);
 // The same, but `fallback` where the key is absent or null.
 template <class T>
 T json_get_or(const Json& object, std::string_view key, T fallback, std::string_view where) {
-  const auto it = object.find(key);
-  if (it == object.end() || it->is_null()) return fallback;
-  return json_get<T>(object, key, where);
+  return json_find(object, key) == nullptr ? fallback : json_get<T>(object, key, where);
 }
 
 // Instances: bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
