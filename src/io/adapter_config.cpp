@@ -39,15 +39,9 @@ bool is_off(const Json& value) {
   return value.is_null() || value == false || (value.is_structured() && value.empty());
 }
 
-// The value of a key that is present and not null.
-const Json* find(const Json& json, std::string_view key) {
-  const auto it = json.find(key);
-  return it == json.end() || it->is_null() ? nullptr : &*it;
-}
-
 std::optional<ModulePattern> read_pattern(const Json& json, const char* key,
                                           std::string_view where) {
-  const Json* value = find(json, key);
+  const Json* value = json_find(json, key);
   if (value == nullptr) return std::nullopt;
   if (value->is_string()) return json_get<std::string>(json, key, where);
   return json_get<std::vector<std::string>>(json, key, where);
@@ -55,14 +49,14 @@ std::optional<ModulePattern> read_pattern(const Json& json, const char* key,
 
 // One number or a list of them.
 std::vector<std::int64_t> read_layers(const Json& json, const char* key, std::string_view where) {
-  const Json* value = find(json, key);
+  const Json* value = json_find(json, key);
   if (value == nullptr) return {};
   if (value->is_array()) return json_get<std::vector<std::int64_t>>(json, key, where);
   return {json_get<std::int64_t>(json, key, where)};
 }
 
 std::vector<std::string> read_texts(const Json& json, const char* key, std::string_view where) {
-  const Json* value = find(json, key);
+  const Json* value = json_find(json, key);
   if (value == nullptr) return {};
   if (value->is_string()) return {json_get<std::string>(json, key, where)};
   return json_get<std::vector<std::string>>(json, key, where);
@@ -71,7 +65,7 @@ std::vector<std::string> read_texts(const Json& json, const char* key, std::stri
 template <class T>
 PathPatterns<T> read_patterns(const Json& json, const char* key, std::string_view where) {
   PathPatterns<T> patterns;
-  const Json* value = find(json, key);
+  const Json* value = json_find(json, key);
   if (value == nullptr) return patterns;
   if (!value->is_object()) fail("{}: '{}' must be an object", where, key);
   const std::string here = fmt::format("{}: {}", where, key);
@@ -82,7 +76,7 @@ PathPatterns<T> read_patterns(const Json& json, const char* key, std::string_vie
 }
 
 std::string read_init(const Json& json, std::string_view where) {
-  const Json* value = find(json, "init_lora_weights");
+  const Json* value = json_find(json, "init_lora_weights");
   if (value == nullptr) return "true";
   if (value->is_boolean()) return value->get<bool>() ? "true" : "false";
   const auto init = json_get<std::string>(json, "init_lora_weights", where);
@@ -148,7 +142,6 @@ Json fixed_keys() {
                {"alora_invocation_tokens", nullptr},
                {"auto_mapping", nullptr},
                {"corda_config", nullptr},
-               {"ensure_weight_tying", false},
                {"eva_config", nullptr},
                {"fan_in_fan_out", false},
                {"kasa_config", nullptr},
@@ -177,7 +170,7 @@ AdapterConfig adapter_config_from_json(const Json& json, std::string_view where)
   const auto type = json_get<std::string>(json, "peft_type", where);
   if (type != "LORA") fail("{}: 'peft_type' is '{}'; only LORA is supported", where, type);
   for (const char* key : kUnsupported) {
-    const Json* value = find(json, key);
+    const Json* value = json_find(json, key);
     if (value != nullptr && !is_off(*value)) fail("{}: '{}' is not supported", where, key);
   }
   AdapterConfig config;
@@ -194,6 +187,7 @@ AdapterConfig adapter_config_from_json(const Json& json, std::string_view where)
   config.rank_pattern = read_patterns<std::int64_t>(json, "rank_pattern", where);
   config.alpha_pattern = read_patterns<double>(json, "alpha_pattern", where);
   config.modules_to_save = read_texts(json, "modules_to_save", where);
+  config.ensure_weight_tying = json_get_or<bool>(json, "ensure_weight_tying", false, where);
   config.init_lora_weights = read_init(json, where);
   config.bias = json_get_or<std::string>(json, "bias", "none", where);
   config.task_type = json_get_or<std::string>(json, "task_type", "", where);
@@ -223,6 +217,7 @@ std::string adapter_config_text(const AdapterConfig& config) {
   json["alpha_pattern"] = patterns_json(config.alpha_pattern, number_json);
   json["base_model_name_or_path"] = text_or_null(config.base_model_name_or_path);
   json["bias"] = config.bias;
+  json["ensure_weight_tying"] = config.ensure_weight_tying;
   json["exclude_modules"] =
       config.exclude_modules ? pattern_json(*config.exclude_modules) : Json(nullptr);
   json["inference_mode"] = config.inference_mode;

@@ -181,8 +181,15 @@ ParameterCount count_parameters(CausalLM& model) {
   return count;
 }
 
-void save_adapter(CausalLM& model, const io::AdapterConfig& config,
+void save_adapter(CausalLM& model, io::AdapterConfig config,
                   const std::filesystem::path& directory) {
+  model.visit({.linear = {},
+               .embedding =
+                   [&](const std::string&, nn::Embedding& embedding) {
+                     config.ensure_weight_tying =
+                         model.config().tie_word_embeddings && embedding.weight().requires_grad();
+                   },
+               .norm = {}});
   tensor::write_tensors(directory / io::kAdapterWeightsName, trainable_parameters(model));
   write_text(directory / io::kAdapterConfigName, io::adapter_config_text(config));
 }

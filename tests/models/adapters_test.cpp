@@ -114,6 +114,10 @@ TEST(Adapters, FullyTrainedEmbeddingOfATiedModelIsItsHeadToo) {
   const at::Tensor hidden = model->hidden_states(ids, context);
   torch::autograd::backward({model->loss_sum(hidden, ids, context)});
   EXPECT_GT(parameters.front().value.grad()[9].abs().max().item<double>(), 0.0);
+
+  const auto folder = test::fresh_folder("tied");
+  save_adapter(*model, to_adapter_config(config, ""), folder);
+  EXPECT_TRUE(io::read_adapter_config(folder).ensure_weight_tying) << "PEFT unties it otherwise";
 }
 
 TEST(Adapters, ErrorsSayWhatThereIs) {

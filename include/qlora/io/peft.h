@@ -39,6 +39,8 @@ struct AdapterConfig {
   PathPatterns<std::int64_t> rank_pattern;
   PathPatterns<double> alpha_pattern;
   std::vector<std::string> modules_to_save;
+  // With a tied model's embedding in modules_to_save: the output projection follows it.
+  bool ensure_weight_tying = false;
   std::string init_lora_weights = "true";  // "true", "false", or a scheme's name ("gaussian")
   std::string bias = "none";
   std::string task_type = "CAUSAL_LM";  // empty: null

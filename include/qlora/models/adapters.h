@@ -31,7 +31,7 @@ struct ParameterCount {
 ParameterCount count_parameters(CausalLM& model);
 
 // Writes adapter_config.json and adapter_model.safetensors into an existing directory.
-void save_adapter(CausalLM& model, const io::AdapterConfig& config,
+void save_adapter(CausalLM& model, io::AdapterConfig config,
                   const std::filesystem::path& directory);
 
 // Attaches the adapter that lies in `directory` and fills in its weights. Throws Error for a
