@@ -1,17 +1,33 @@
 # How this project declares modules, tests and programs.
 
-# Left out: designated initializers may leave members to their defaults; g++ 12 sees overlaps and
-# uninitialized bytes inside std::string that are not there (GCC bugs 105329, 105562).
+# Left out: designated initializers may leave members to their defaults; g++ takes values inside
+# std::optional for uninitialized that are guarded by its flag.
 set(qlora_warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor
-  -Wno-missing-field-initializers -Wno-restrict -Wno-maybe-uninitialized)
+  -Wno-missing-field-initializers -Wno-maybe-uninitialized)
 if(QLORA_WERROR)
   list(APPEND qlora_warnings -Werror)
 endif()
 
-# qlora_module(NAME SOURCES a.cpp b.cu [PUBLIC libraries] [PRIVATE libraries])
-# One static library qlora_NAME with the public headers under include/qlora/NAME.
+# Has `target` use the precompiled header of module base or tensor, which itself makes it.
+# Sharing one takes the same flags everywhere: -fPIC for programs, too.
+set(qlora_precompiled_base base/pch.h)
+set(qlora_precompiled_tensor base/pch.h tensor/pch.h)
+function(qlora_precompile target owner)
+  if(target STREQUAL "qlora_${owner}")
+    foreach(header ${qlora_precompiled_${owner}})
+      target_precompile_headers(${target} PRIVATE
+        $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/src/${header}>)
+    endforeach()
+  else()
+    target_precompile_headers(${target} REUSE_FROM qlora_${owner})
+  endif()
+endfunction()
+
+# qlora_module(NAME [OWN_FLAGS] SOURCES a.cpp b.cu [PUBLIC libraries] [PRIVATE libraries])
+# One static library qlora_NAME with the public headers under include/qlora/NAME. OWN_FLAGS: the
+# module adds compiler flags, so that it cannot share the precompiled header.
 function(qlora_module name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "TORCH;OWN_FLAGS" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(qlora_${name} STATIC ${arg_SOURCES})
   target_include_directories(qlora_${name}
     PUBLIC ${PROJECT_SOURCE_DIR}/include
@@ -19,27 +35,23 @@ function(qlora_module name)
   target_link_libraries(qlora_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
   target_compile_options(qlora_${name} PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:${qlora_warnings}>)
+  if(arg_TORCH)
+    qlora_use_torch(qlora_${name})
+  elseif(NOT arg_OWN_FLAGS)
+    qlora_precompile(qlora_${name} base)
+  endif()
 endfunction()
 
-# The same for a module that uses LibTorch: shares one precompiled header of ATen.
+# The same for a module that uses LibTorch.
 function(qlora_torch_module name)
-  qlora_module(${name} ${ARGN})
-  qlora_use_torch(qlora_${name})
+  qlora_module(${name} TORCH ${ARGN})
 endfunction()
 
 function(qlora_use_torch target)
   target_include_directories(${target} SYSTEM PUBLIC ${TORCH_INCLUDE_DIRS})
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${TORCH_CXX_FLAGS}>)
   target_link_libraries(${target} PUBLIC ${TORCH_LIBRARIES})
-  # Programs, too, so that they can share the precompiled header.
-  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
-  if(target STREQUAL "qlora_tensor")
-    target_precompile_headers(${target} PRIVATE
-      $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/src/tensor/torch_pch.h>)
-  else()
-    target_precompile_headers(${target} REUSE_FROM qlora_tensor)
-  endif()
+  qlora_precompile(${target} tensor)
 endfunction()
 
 # qlora_tests(NAME [TORCH] [GPU] SOURCES a_test.cpp ... [LIBRARIES more])
@@ -58,7 +70,11 @@ function(qlora_tests name)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${qlora_warnings}>)
   if(arg_TORCH)
     qlora_use_torch(${target})
+  else()
+    qlora_precompile(${target} base)
   endif()
+  # Most of a test's compile time is its headers': four files share one reading.
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
   add_test(NAME ${name} COMMAND ${target} --gtest_filter=-Gpu*
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${name})

@@ -79,7 +79,7 @@ Value tojson(Interpreter&, const Value& value, const Arguments& arguments) {
   style.sort_keys = flag_argument(arguments, 3, "sort_keys", false);
   const Value* indentation = arguments.find(1, "indent");
   if (indentation != nullptr && !indentation->is(Kind::none)) {
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
     style.indent = indentation->is(Kind::text)
                        ? indentation->as_text().bytes()
                        : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(

@@ -191,7 +191,8 @@ Text change_case(const Text& text, Case to) {
     const bool up = to == Case::upper || (word_start && to != Case::lower);
     std::string changed;
     if (up && c == 0xDF) {  // sharp s, the one letter whose upper case is two in common texts
-      changed = to == Case::upper ? "SS" : "Ss";
+      append_char(U'S', changed);
+      append_char(to == Case::upper ? U'S' : U's', changed);
     } else {
       append_char(static_cast<char32_t>(up ? utf8proc_toupper(c) : utf8proc_tolower(c)), changed);
     }

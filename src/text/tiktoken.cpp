@@ -33,7 +33,7 @@ std::optional<std::string> decode_base64(std::string_view text) {
       bits = 0;
     }
   }
-  bytes.resize(bytes.size() - padding);
+  for (std::size_t i = 0; i < padding; ++i) bytes.pop_back();
   return bytes;
 }
 

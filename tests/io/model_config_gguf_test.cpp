@@ -10,10 +10,12 @@ using test::gguf_keys;
 using test::gguf_model;
 using test::GgufBuilder;
 
-std::filesystem::path new_file() { return qlora::test::fresh_folder("gguf_config") / "m.gguf"; }
+std::filesystem::path new_config_file() {
+  return qlora::test::fresh_folder("gguf_config") / "m.gguf";
+}
 
 ModelConfig read(const GgufBuilder& builder) {
-  return read_model_config(builder.write(new_file()));
+  return read_model_config(builder.write(new_config_file()));
 }
 
 TEST(ModelConfigGgufTest, ReadsKeysAndTensors) {

@@ -14,12 +14,12 @@ Json minimal() {
   return {{"peft_type", "LORA"}, {"r", 4}, {"target_modules", {"q_proj", "v_proj"}}};
 }
 
-AdapterConfig parse(const Json& json) { return adapter_config_from_json(json, "adapter"); }
+AdapterConfig parse_adapter(const Json& json) { return adapter_config_from_json(json, "adapter"); }
 
 AdapterConfig with(const char* key, Json value) {
   Json json = minimal();
   json[key] = std::move(value);
-  return parse(json);
+  return parse_adapter(json);
 }
 
 TEST(AdapterConfigTest, WritesWhatPeftWrote) {
@@ -54,7 +54,7 @@ TEST(AdapterConfigTest, EveryFieldSurvivesWritingAndReading) {
   config.init_lora_weights = "gaussian";
   config.base_model_name_or_path = "org/model";
   const std::string text = adapter_config_text(config);
-  const AdapterConfig read = parse(parse_json(text, "written"));
+  const AdapterConfig read = parse_adapter(parse_json(text, "written"));
   EXPECT_EQ(adapter_config_text(read), text);
   EXPECT_EQ(read.lora_alpha, 12.5);
   EXPECT_EQ(read.rank_pattern, config.rank_pattern);
@@ -70,7 +70,7 @@ TEST(AdapterConfigTest, EveryFieldSurvivesWritingAndReading) {
 }
 
 TEST(AdapterConfigTest, RefusesWhatWouldChangeTheResult) {
-  expect_error([] { parse(Json::object()); }, "'peft_type' is missing");
+  expect_error([] { parse_adapter(Json::object()); }, "'peft_type' is missing");
   expect_error([] { with("peft_type", "IA3"); }, "'peft_type' is 'IA3'; only LORA");
   expect_error([] { with("use_dora", true); }, "'use_dora' is not supported");
   expect_error([] { with("trainable_token_indices", {1}); }, "'trainable_token_indices'");
@@ -158,7 +158,7 @@ TEST(TargetsTest, TextsMatchTheWholePath) {
 }
 
 TEST(TargetsTest, ExclusionsAndLayers) {
-  AdapterConfig config = parse(minimal());
+  AdapterConfig config = parse_adapter(minimal());
   EXPECT_TRUE(is_target(config, "model.layers.3.self_attn.q_proj", false));
   EXPECT_FALSE(is_target(config, "model.layers.3.self_attn.k_proj", true));
   config.layers_to_transform = {3};
@@ -168,7 +168,7 @@ TEST(TargetsTest, ExclusionsAndLayers) {
   config.layers_pattern = {"h"};
   EXPECT_FALSE(is_target(config, "model.layers.3.self_attn.q_proj", false));
   EXPECT_TRUE(is_target(config, "transformer.h.3.attn.q_proj", false));
-  config = parse(minimal());
+  config = parse_adapter(minimal());
   config.modules_to_save = {"head"};
   EXPECT_FALSE(is_target(config, "head.q_proj", false));
   config.exclude_modules = std::string(R"(.*layers\.0\..*)");

@@ -26,7 +26,7 @@ std::string render(const std::string& source) {
   return ChatTemplate::parse(source, "t.jinja").render(sample_messages(), options);
 }
 
-std::string error_of(const std::string& source) {
+std::string render_error(const std::string& source) {
   try {
     return "no error, but: " + render(source).substr(0, 100);
   } catch (const Error& error) {
@@ -210,23 +210,23 @@ TEST(Jinja, Methods) {
 }
 
 TEST(Jinja, ErrorsNameTemplateLineAndProblem) {
-  EXPECT_EQ(error_of("a\n{{ raise_exception('roles must alternate') }}"),
+  EXPECT_EQ(render_error("a\n{{ raise_exception('roles must alternate') }}"),
             "t.jinja:2: the template refuses this conversation: roles must alternate");
-  EXPECT_EQ(error_of("\n\n{{ nope.x }}"), "t.jinja:3: 'nope' is undefined");
-  EXPECT_EQ(error_of("{{ messages[0].content + none }}"),
+  EXPECT_EQ(render_error("\n\n{{ nope.x }}"), "t.jinja:3: 'nope' is undefined");
+  EXPECT_EQ(render_error("{{ messages[0].content + none }}"),
             "t.jinja:1: '+' does not work between str and None");
-  EXPECT_EQ(error_of("{{ 'x' | shout }}"), "t.jinja:1: there is no filter 'shout'");
-  EXPECT_EQ(error_of("{{ 'x' is loud }}"), "t.jinja:1: there is no test 'loud'");
-  EXPECT_EQ(error_of("{{ 'x' | trim(width=1) }}"),
+  EXPECT_EQ(render_error("{{ 'x' | shout }}"), "t.jinja:1: there is no filter 'shout'");
+  EXPECT_EQ(render_error("{{ 'x' is loud }}"), "t.jinja:1: there is no test 'loud'");
+  EXPECT_EQ(render_error("{{ 'x' | trim(width=1) }}"),
             "t.jinja:1: filter 'trim' has no argument 'width'");
-  EXPECT_EQ(error_of("{% if x %}"), "t.jinja:1: expected 'endif', got the end of the template");
-  EXPECT_EQ(error_of("{{ 1 + }}"), "t.jinja:1: expected an expression, got '}}'");
-  EXPECT_EQ(error_of("x\n{{ 'abc"), "t.jinja:2: a string is not closed");
-  EXPECT_EQ(error_of("{% include 'x' %}"),
+  EXPECT_EQ(render_error("{% if x %}"), "t.jinja:1: expected 'endif', got the end of the template");
+  EXPECT_EQ(render_error("{{ 1 + }}"), "t.jinja:1: expected an expression, got '}}'");
+  EXPECT_EQ(render_error("x\n{{ 'abc"), "t.jinja:2: a string is not closed");
+  EXPECT_EQ(render_error("{% include 'x' %}"),
             "t.jinja:1: 'include' is not a statement of chat templates");
-  EXPECT_EQ(error_of("{{ [1].append(2) }}"),
+  EXPECT_EQ(render_error("{{ [1].append(2) }}"),
             "t.jinja:1: a chat template cannot change a list; set a new one instead");
-  EXPECT_EQ(error_of("{{ 1 / 0 }}"), "t.jinja:1: division by zero");
+  EXPECT_EQ(render_error("{{ 1 / 0 }}"), "t.jinja:1: division by zero");
 }
 
 // Each of these would take the memory, the stack or the day.
@@ -270,7 +270,7 @@ TEST(Jinja, HostileTemplatesEndWithAnError) {
   };
   const auto start = std::chrono::steady_clock::now();
   for (const std::string& source : hostile) {
-    const std::string error = error_of(source);
+    const std::string error = render_error(source);
     EXPECT_TRUE(error.starts_with("t.jinja:")) << source.substr(0, 80) << "\n" << error;
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));

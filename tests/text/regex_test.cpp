@@ -37,7 +37,9 @@ TEST(Regex, ABrokenPatternIsNamed) {
 TEST(Regex, EndlessBacktrackingStopsWithAnError) {
   const Regex regex("(a|aa)+[bc]", "test");
   RegexScratch scratch;
-  EXPECT_THROW(regex.find(std::string(200, 'a') + "d", 0, scratch), Error);
+  std::string text(200, 'a');
+  text.back() = 'd';
+  EXPECT_THROW(regex.find(text, 0, scratch), Error);
 }
 
 }  // namespace
