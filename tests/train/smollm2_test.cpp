@@ -65,21 +65,35 @@ double accumulate(models::CausalLM& model, const std::vector<Batch>& rows) {
 
 class SmolLm2Training : public testing::TestWithParam<const char*> {};
 
+std::vector<double> losses_of(const Json& run) {
+  return run.at("losses").get<std::vector<double>>();
+}
+
+double relative_error(double actual, double expected) { return std::abs(actual / expected - 1); }
+
+// The same twenty steps by PEFT in double precision are what float32 runs approximate. PEFT's own
+// float32 run is up to 1.07e-5 away from them, so that ours, held to 1e-5, may not be held to that.
 TEST_P(SmolLm2Training, TwentyLossesEqualPeft) {
   QLORA_REQUIRE_DATA(test::smollm2_path());
-  const Json golden = read_json(test::golden_path("smollm2/training.json"));
-  const auto expected = golden.at(GetParam()).at("losses").get<std::vector<double>>();
+  const Json golden = read_json(test::golden_path("smollm2/training.json")).at(GetParam());
+  const auto exact = losses_of(golden.at("float64"));
+  const auto peer = losses_of(golden);
   const auto model = model_with_adapter(GetParam());
   optim::AdamW optimizer(models::trainable_parameters(*model),
                          {.eight_bit = false, .weight_decay = 0.01});
   const auto batches = read_batches();
-  ASSERT_EQ(batches.size(), expected.size());
+  ASSERT_EQ(batches.size(), exact.size());
+  double worst = 0, peers_worst = 0;
   for (std::size_t step = 0; step < batches.size(); ++step) {
     const double loss = accumulate(*model, batches[step]);
-    EXPECT_NEAR(loss / expected[step], 1.0, 1e-5) << "step " << step;
+    worst = std::max(worst, relative_error(loss, exact[step]));
+    peers_worst = std::max(peers_worst, relative_error(peer[step], exact[step]));
+    EXPECT_LT(relative_error(loss, exact[step]), 1e-5) << "step " << step;
     optimizer.step(2e-4, 1.0);
     optimizer.zero_gradients();
   }
+  EXPECT_LE(worst, peers_worst);
+  RecordProperty("worst_relative_error", fmt::format("{:.1e}", worst));
 }
 
 INSTANTIATE_TEST_SUITE_P(Bases, SmolLm2Training, testing::Values("float32", "nf4", "nf4_double"));

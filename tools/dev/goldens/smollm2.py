@@ -5,6 +5,7 @@ A of linear i = uniform(3000 + 2i) / 32, B = uniform(3001 + 2i) / 64, where i = 
 of the target in TARGETS.
 """
 
+import copy
 import hashlib
 import json
 
@@ -201,24 +202,20 @@ def accumulation(model, rows, pad):
     return out
 
 
-def plain(options, batches):
-    return train(adapt(load(options)), batches)
+def base_model(options, base):
+    """The model with its weights as the base has them, and the hashes of their quantized bytes."""
+    model = load(options)
+    if base == "float32":
+        return model, {}
+    return model, {"sha256": quantize(model, double=base == "nf4_double")}
 
 
-def nf4(options, batches, double=False):
-    base = load(options)
-    hashes = quantize(base, double)
-    return train(adapt(base), batches) | {"sha256": hashes}
-
-
-def nf4_double(options, batches):
-    return nf4(options, batches, double=True)
-
-
-def exact(options, batches):
-    """How much of the float32 losses is rounding: the same run in double precision."""
-    result = train(to_double(adapt(load(options))), batches)
-    return {key: result[key] for key in ("losses", "gradient_norms")}
+def runs(options, batches, base):
+    """The twenty steps in float32, and in double precision: how much of the former is rounding."""
+    model, hashes = base_model(options, base)
+    exact = train(to_double(adapt(copy.deepcopy(model))), batches)
+    return train(adapt(model), batches) | hashes | {
+        "float64": {key: exact[key] for key in ("losses", "gradient_norms")}}
 
 
 def make(options):
@@ -233,8 +230,7 @@ def make(options):
     result = {"r": RANK, "lora_alpha": ALPHA, "adamw": ADAMW,
               "accumulation": accumulation(adapt(load(options)), rows[:BATCH],
                                            tokenizer.pad_token_id)}
-    for name, run in (("float32", plain), ("nf4", nf4), ("nf4_double", nf4_double),
-                      ("float64", exact)):
-        print(f"  {name}", flush=True)
-        result[name] = run(options, batches)
+    for base in ("float32", "nf4", "nf4_double"):
+        print(f"  {base}", flush=True)
+        result[base] = runs(options, batches, base)
         common.write_json(folder / "training.json", result)
