@@ -53,5 +53,22 @@ TEST(KeyedDropout, GradientTakesTheSameMask) {
   EXPECT_TRUE(at::equal(x.grad(), weights * mask));
 }
 
+// In float32, as there is no float64 kernel; the function is linear, so the step may be large.
+TEST(KeyedDropout, NumericGradient) {
+  const at::Tensor x = at::randn({2, 8}).requires_grad_(true);
+  const at::Tensor weights = at::randn({2, 8});
+  const auto objective = [&](const at::Tensor& input) {
+    return (keyed_dropout(input, tokens(0, 1, 2), kKey, 0.4f) * weights).sum();
+  };
+  torch::autograd::backward({objective(x)});
+  const at::NoGradGuard no_grad;
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
+    at::Tensor step = at::zeros({2, 8});
+    step.view(-1)[i] = 1;
+    const double numeric = (objective(x + step) - objective(x - step)).item<double>() / 2;
+    EXPECT_NEAR(x.grad().view(-1)[i].item<double>(), numeric, 1e-5) << i;
+  }
+}
+
 }  // namespace
 }  // namespace qlora::tensor
