@@ -17,7 +17,7 @@ std::string python_float(double value) {
   char* const begin = buffer.data();
   char* const end = begin + buffer.size();
   const auto scientific = std::to_chars(begin, end, value, std::chars_format::scientific);
-  const std::string text(begin, scientific.ptr);
+  std::string text(begin, scientific.ptr);
   const int exponent = std::stoi(text.substr(text.find('e') + 1));
   // to_chars writes exponents as Python does: a sign and at least two digits.
   if (exponent < kMinFixed || exponent >= kMaxFixed) return text;

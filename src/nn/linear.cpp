@@ -33,9 +33,8 @@ at::Tensor Linear::dense_weight(at::ScalarType dtype) const {
 void Linear::train_fully() {
   weight_ = dense_weight(at::kFloat).clone().requires_grad_(true);
   quantized_.reset();
-  if (bias_.defined())
-    bias_ =
-        bias_.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
+  if (!bias_.defined()) return;
+  bias_ = bias_.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).requires_grad_(true);
 }
 
 c10::IntArrayRef Linear::shape() const {

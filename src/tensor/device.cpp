@@ -9,7 +9,7 @@
 namespace qlora::tensor {
 
 c10::Device choose_device(std::string_view name) {
-  const int gpus = c10::cuda::device_count();
+  const c10::DeviceIndex gpus = c10::cuda::device_count();
   if (name == "cpu" || (name == "auto" && gpus == 0)) return c10::Device(c10::kCPU);
   if (name != "auto" && name != "cuda") {
     fail("--device: expected auto, cpu or cuda, got '{}'", name);

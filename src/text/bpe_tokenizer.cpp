@@ -5,7 +5,6 @@
 #include "text/word_cache.h"
 
 #include <algorithm>
-#include <cstdio>
 
 namespace qlora::text {
 namespace {
@@ -21,13 +20,10 @@ std::vector<AddedToken> select(const std::vector<AddedToken>& added, const Norma
   return chosen;
 }
 
-// "<0x0A>" is a byte where the vocabulary is one of characters.
+// For a vocabulary of characters.
 std::string decoded_piece(const std::string& token) {
-  unsigned byte = 0;
-  if (token.size() == 6 && std::sscanf(token.c_str(), "<0x%2X>", &byte) == 1) {
-    return std::string(1, static_cast<char>(byte));
-  }
-  return spaces_from_marks(token);
+  const auto byte = byte_of_piece(token);
+  return byte ? std::string(1, *byte) : spaces_from_marks(token);
 }
 
 }  // namespace

@@ -57,7 +57,8 @@ class FieldReader {
   template <class T>
   T fixed() {
     T value;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    const std::string_view bytes = take(sizeof value);
+    std::memcpy(&value, bytes.data(), bytes.size());
     return value;
   }
   std::uint64_t varint() {

@@ -7,7 +7,6 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
-#include <cstdio>
 
 namespace qlora::text {
 namespace {
@@ -30,9 +29,8 @@ std::unique_ptr<sentencepiece::SentencePieceProcessor> open_processor(std::strin
 }
 
 std::string piece_bytes(const Piece& piece) {
-  unsigned byte = 0;
-  if (piece.type == PieceType::byte && std::sscanf(piece.text.c_str(), "<0x%2X>", &byte) == 1) {
-    return std::string(1, static_cast<char>(byte));
+  if (piece.type == PieceType::byte) {
+    if (const auto byte = byte_of_piece(piece.text)) return std::string(1, *byte);
   }
   if (piece.type == PieceType::control || piece.type == PieceType::unknown) return piece.text;
   return spaces_from_marks(piece.text);

@@ -19,7 +19,7 @@ std::vector<std::string> place_tokens(const Vocabulary& vocabulary, bool byte_le
                                       std::string_view where) {
   std::int32_t greatest = -1;
   for (const auto& [text, id] : vocabulary) greatest = std::max(greatest, id);
-  if (static_cast<std::size_t>(greatest + 1) > 2 * vocabulary.size() + 65536) {
+  if (static_cast<std::size_t>(greatest) + 1 > 2 * vocabulary.size() + 65536) {
     fail("{}: {} tokens, but an id of {}; expected ids without large gaps", where,
          vocabulary.size(), greatest);
   }

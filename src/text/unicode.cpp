@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace qlora::text {
 namespace {
@@ -31,6 +32,15 @@ std::string replace_all(std::string_view text, std::string_view pattern, std::st
 }
 
 std::string spaces_from_marks(std::string_view text) { return replace_all(text, "\u2581", " "); }
+
+std::optional<char> byte_of_piece(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return std::nullopt;
+  unsigned char byte = 0;
+  const char* const digits = piece.data() + 3;
+  const auto [end, error] = std::from_chars(digits, digits + 2, byte, 16);
+  if (error != std::errc() || end != digits + 2) return std::nullopt;
+  return static_cast<char>(byte);
+}
 
 bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(),

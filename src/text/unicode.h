@@ -2,6 +2,7 @@
 // Characters of well-formed UTF-8 and the few Unicode properties that tokenizers ask for.
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +34,8 @@ std::string replace_all(std::string_view text, std::string_view pattern, std::st
 
 // "\u2581" -> " ": how sentencepiece writes spaces.
 std::string spaces_from_marks(std::string_view text);
+// "<0x0A>" -> its byte: how sentencepiece writes single bytes. Nothing for any other piece.
+std::optional<char> byte_of_piece(std::string_view piece);
 
 bool is_ascii(std::string_view text);
 bool is_whitespace(char32_t character);  // property White_Space

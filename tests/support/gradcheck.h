@@ -2,6 +2,7 @@
 // Numeric gradients: central differences in float64 against what autograd says.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 

@@ -1,6 +1,7 @@
 #include "qlora/tensor/keyed_dropout.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 

@@ -1,11 +1,21 @@
 #include "qlora/text/utf8.h"
 
+#include "text/unicode.h"
+
 #include <gtest/gtest.h>
 
 namespace qlora::text {
 namespace {
 
 const std::string kBad = "\uFFFD";
+
+TEST(Pieces, BytesAreReadInOneFormOnly) {
+  EXPECT_EQ(byte_of_piece("<0x0A>"), '\n');
+  EXPECT_EQ(byte_of_piece("<0xFF>"), '\xFF');
+  for (const char* other : {"", "<0x0A", "<0x0A>>", "<0x0AB", "<0x0G>", "<0x-1>", "<0x A>"}) {
+    EXPECT_EQ(byte_of_piece(other), std::nullopt) << other;
+  }
+}
 
 TEST(Utf8, WellFormedTextPassesUnchanged) {
   const std::string text = "a\u00e9\u6f22\U0001F600";

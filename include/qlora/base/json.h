@@ -30,7 +30,8 @@ T json_get(const Json& object, std::string_view key, std::string_view where);
 // The same, but `fallback` where the key is absent or null.
 template <class T>
 T json_get_or(const Json& object, std::string_view key, T fallback, std::string_view where) {
-  return json_find(object, key) == nullptr ? fallback : json_get<T>(object, key, where);
+  if (json_find(object, key) == nullptr) return fallback;
+  return json_get<T>(object, key, where);
 }
 
 // Instances: bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
