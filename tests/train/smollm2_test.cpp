@@ -71,8 +71,9 @@ std::vector<double> losses_of(const Json& run) {
 
 double relative_error(double actual, double expected) { return std::abs(actual / expected - 1); }
 
-// The same twenty steps by PEFT in double precision are what float32 runs approximate. PEFT's own
-// float32 run is up to 1.07e-5 away from them, so that ours, held to 1e-5, may not be held to that.
+// The same twenty steps by PEFT in double precision are what float32 runs approximate. On NF4
+// weights PEFT's own float32 run is up to 1.07e-5 away from them, so that only on the float32 base
+// can both be met within 1e-5.
 TEST_P(SmolLm2Training, TwentyLossesEqualPeft) {
   QLORA_REQUIRE_DATA(test::smollm2_path());
   const Json golden = read_json(test::golden_path("smollm2/training.json")).at(GetParam());
@@ -89,6 +90,9 @@ TEST_P(SmolLm2Training, TwentyLossesEqualPeft) {
     worst = std::max(worst, relative_error(loss, exact[step]));
     peers_worst = std::max(peers_worst, relative_error(peer[step], exact[step]));
     EXPECT_LT(relative_error(loss, exact[step]), 1e-5) << "step " << step;
+    if (GetParam() == std::string("float32")) {
+      EXPECT_LT(relative_error(loss, peer[step]), 1e-5) << "step " << step;
+    }
     optimizer.step(2e-4, 1.0);
     optimizer.zero_gradients();
   }
