@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <set>
 #include <utility>
 
 namespace qlora {
@@ -137,11 +138,13 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
+  std::set<fs::path> folders{temporary_};
   for (const fs::path& file : files_below(temporary_)) {
     sync_path(file);
-    sync_path(file.parent_path());
+    fs::path folder = file.parent_path();
+    while (folders.insert(folder).second) folder = folder.parent_path();
   }
-  sync_path(temporary_);
+  for (const fs::path& folder : folders) sync_path(folder);
   // An exchange has no instant without a directory of that name; the old one is then removed
   // under the temporary name.
   const bool replaces = fs::exists(target_);
