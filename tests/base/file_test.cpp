@@ -2,6 +2,7 @@
 
 #include "qlora/base/directory.h"
 #include "qlora/base/error.h"
+#include "support/message.h"
 #include "support/test_data.h"
 
 #include <gmock/gmock.h>
@@ -17,6 +18,7 @@ namespace qlora {
 namespace {
 
 namespace fs = std::filesystem;
+using test::message_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -25,15 +27,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const fs::path& entry : directory_entries(folder)) names.push_back(entry.filename());
   return names;
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // Makes every write beyond `bytes` fail, as on a full disk.

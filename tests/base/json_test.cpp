@@ -1,6 +1,7 @@
 #include "qlora/base/json.h"
 
 #include "qlora/base/file.h"
+#include "support/message.h"
 #include "support/test_data.h"
 
 #include <gmock/gmock.h>
@@ -9,19 +10,10 @@
 namespace qlora {
 namespace {
 
+using test::message_of;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-template <class Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST(JsonTest, KeepsTheOrderOfKeys) {
   EXPECT_EQ(parse_json(R"({"b": 1, "a": 2})", "x").dump(), R"({"b":1,"a":2})");

@@ -1,6 +1,6 @@
 #include "qlora/config/command_line.h"
 
-#include "config/message.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 #include "qlora/config/config.h"
 
-#include "config/message.h"
 #include "qlora/base/file.h"
+#include "support/message.h"
 #include "support/test_data.h"
 
 #include <gmock/gmock.h>

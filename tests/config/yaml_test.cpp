@@ -1,6 +1,6 @@
 #include "config/yaml.h"
 
-#include "config/message.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

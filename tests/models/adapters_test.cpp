@@ -4,6 +4,7 @@
 
 #include "qlora/base/error.h"
 #include "qlora/models/load.h"
+#include "support/message.h"
 #include "support/tensor_golden.h"
 
 #include <torch/csrc/autograd/autograd.h>
@@ -17,15 +18,6 @@ namespace fs = std::filesystem;
 
 std::unique_ptr<CausalLM> tiny(const std::string& family) {
   return load(test::golden_path("tiny") / family, {});
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class PeftAdapter : public testing::TestWithParam<const char*> {};
@@ -123,7 +115,7 @@ TEST(Adapters, FullyTrainedEmbeddingOfATiedModelIsItsHeadToo) {
 TEST(Adapters, ErrorsSayWhatThereIs) {
   const auto attach = [](const std::string& family, const nn::LoraConfig& config) {
     const auto model = tiny(family);
-    return message_of(
+    return test::message_of(
         [&] { attach_lora(*model, to_adapter_config(config, ""), DType::Float32, 1); });
   };
   nn::LoraConfig config;
@@ -139,7 +131,7 @@ TEST(Adapters, ErrorsSayWhatThereIs) {
 TEST(Adapters, WrongModelIsRefusedByName) {
   const auto model = tiny("llama2");
   const std::string message =
-      message_of([&] { load_adapter(*model, test::golden_path("tiny/qwen2_lora_plain")); });
+      test::message_of([&] { load_adapter(*model, test::golden_path("tiny/qwen2_lora_plain")); });
   EXPECT_NE(message.find("adapter_model.safetensors"), std::string::npos) << message;
 }
 

@@ -1,10 +1,10 @@
 #include "qlora/run/generate.h"
 
-#include "config/message.h"
 #include "qlora/base/json.h"
 #include "qlora/run/chat.h"
 #include "qlora/run/session.h"
 #include "run/support.h"
+#include "support/message.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>

@@ -1,10 +1,10 @@
 #include "qlora/run/inspect.h"
 
-#include "config/message.h"
 #include "qlora/base/file.h"
 #include "qlora/models/adapters.h"
 #include "qlora/run/quantize_model.h"
 #include "run/support.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

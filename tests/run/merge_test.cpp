@@ -1,11 +1,11 @@
 #include "qlora/run/merge.h"
 
-#include "config/message.h"
 #include "qlora/base/file.h"
 #include "qlora/io/safetensors.h"
 #include "qlora/models/adapters.h"
 #include "qlora/tensor/bridge.h"
 #include "run/support.h"
+#include "support/message.h"
 
 #include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>

@@ -1,11 +1,11 @@
 #include "qlora/run/quantize_model.h"
 
-#include "config/message.h"
 #include "qlora/base/json.h"
 #include "qlora/io/bnb.h"
 #include "qlora/io/safetensors.h"
 #include "qlora/tensor/bridge.h"
 #include "run/support.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

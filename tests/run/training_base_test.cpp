@@ -1,8 +1,8 @@
 #include "qlora/run/training_base.h"
 
-#include "config/message.h"
 #include "qlora/base/file.h"
 #include "run/support.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

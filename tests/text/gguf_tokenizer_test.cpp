@@ -144,7 +144,7 @@ TEST(GgufTokenizer, UnknownNamesAreRefusedByName) {
     gguf.add("tokenizer.ggml.token_type", std::vector<std::int32_t>{1});
     gguf.add("tokenizer.ggml.merges", std::vector<std::string>{});
     gguf.save(folder / "model.gguf");
-    return test_files::error_of([&] { load_tokenizer(folder / "model.gguf"); });
+    return test::message_of([&] { load_tokenizer(folder / "model.gguf"); });
   };
   EXPECT_NE(error("bert", "gpt-2").find("'bert'"), std::string::npos);
   EXPECT_NE(error("gpt2", "tekken").find("'tekken'"), std::string::npos);

@@ -13,16 +13,16 @@
 namespace qlora::text {
 namespace {
 
-using test_files::error_of;
+using test::message_of;
 
 std::string json_error(const Json& file) {
-  return error_of([&] { test_files::load(file, "hostile"); });
+  return message_of([&] { test_files::load(file, "hostile"); });
 }
 
 std::string text_error(const std::string& text) {
   const auto folder = test::fresh_folder("hostile_text");
   write_text(folder / "tokenizer.json", text);
-  return error_of([&] { load_tokenizer(folder); });
+  return message_of([&] { load_tokenizer(folder); });
 }
 
 TEST(HostileTokenizer, JsonOfAnotherShapeIsAnError) {
@@ -91,7 +91,7 @@ TEST(HostileTokenizer, APatternWithoutEndStops) {
             {{"type", "ByteLevel"}, {"use_regex", false}}})}};
   const auto tokenizer = test_files::load(file, "hostile_pattern");
   const std::string text = std::string(500, 'a') + "d";
-  EXPECT_NE(error_of([&] { tokenizer->encode(text); }).find("gave up"), std::string::npos);
+  EXPECT_NE(message_of([&] { tokenizer->encode(text); }).find("gave up"), std::string::npos);
 }
 
 TEST(HostileTokenizer, ChangedBytesOfTokenizerJsonNeverCrash) {
@@ -103,7 +103,7 @@ TEST(HostileTokenizer, ChangedBytesOfTokenizerJsonNeverCrash) {
     for (int k = 0; k < 3; ++k) bad[random() % bad.size()] = static_cast<char>(random());
     if (i % 3 == 0) bad.resize(random() % bad.size());
     write_text(folder / "tokenizer.json", bad);
-    error_of([&] { load_tokenizer(folder)->encode("abc <s> \u00e9"); });
+    message_of([&] { load_tokenizer(folder)->encode("abc <s> \u00e9"); });
   }
 }
 
@@ -112,7 +112,7 @@ TEST(HostileTokenizer, TiktokenLinesAreChecked) {
   for (const char* text :
        {"YQ== 0\nYg== 2\n", "YQ== 0\nYg==\n", "YQ== 0\n!!!! 1\n", "YQ== 0\nYg== x",
         "YQ== 0\nYg== -1", "YQ== 0\n 1", "YQ== 0\nYg== 99999999999"}) {
-    const auto message = error_of([&] { describe_tiktoken(text, "ranks"); });
+    const auto message = message_of([&] { describe_tiktoken(text, "ranks"); });
     EXPECT_TRUE(message.starts_with("ranks:2:")) << text << ": " << message;
   }
 }
@@ -133,7 +133,7 @@ std::string small_sentencepiece() {
 std::string model_error(const std::string& bytes) {
   const auto folder = test::fresh_folder("hostile_model");
   write_text(folder / "tokenizer.model", bytes);
-  return error_of([&] {
+  return message_of([&] {
     const auto tokenizer = load_tokenizer(folder);
     tokenizer->decode(tokenizer->encode("a <s> \u00e9 1\uff11 \uac00"));
   });

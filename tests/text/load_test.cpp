@@ -7,7 +7,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Ids = std::vector<std::int32_t>;
-using test_files::error_of;
+using test::message_of;
 
 // A folder with a small tokenizer.json whose added tokens are <s> 256, </s> 257, <e> 258.
 fs::path small_model(const std::string& name) {
@@ -129,16 +129,16 @@ TEST(Load, AnUnsupportedJsonGivesWayToTheModelFileBesideIt) {
   const fs::path folder = test::fresh_folder("load_unigram");
   write_text(folder / "tokenizer.json",
              R"({"model": {"type": "Unigram", "vocab": [["a", -1.5]]}})");
-  EXPECT_NE(error_of([&] { load_tokenizer(folder); }).find("Unigram"), std::string::npos);
+  EXPECT_NE(message_of([&] { load_tokenizer(folder); }).find("Unigram"), std::string::npos);
   fs::copy(source, folder / "tokenizer.model");
   EXPECT_EQ(load_tokenizer(folder)->vocab_size(), 32000);
 }
 
 TEST(Load, WhatIsMissingIsNamed) {
   const fs::path folder = test::fresh_folder("load_missing");
-  EXPECT_NE(error_of([&] { load_tokenizer(folder); }).find("no tokenizer in it"),
+  EXPECT_NE(message_of([&] { load_tokenizer(folder); }).find("no tokenizer in it"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { load_tokenizer(folder / "nowhere"); }).find("no such file"),
+  EXPECT_NE(message_of([&] { load_tokenizer(folder / "nowhere"); }).find("no such file"),
             std::string::npos);
 }
 

@@ -33,7 +33,7 @@ TEST(Normalizer, SequencesReplaceAndPrepend) {
 }
 
 TEST(Normalizer, UnknownTypesAreRefusedByName) {
-  const auto message = test_files::error_of([] { Normalizer({{"type", "Lowercase"}}, "file"); });
+  const auto message = test::message_of([] { Normalizer({{"type", "Lowercase"}}, "file"); });
   EXPECT_NE(message.find("'Lowercase'"), std::string::npos) << message;
 }
 

@@ -76,11 +76,11 @@ TEST(PreTokenizer, SequenceGoesOnWithinEachWord) {
 }
 
 TEST(PreTokenizer, UnknownTypesAreRefusedByName) {
-  const auto message = test_files::error_of([] {
+  const auto message = test::message_of([] {
     PreTokenizer({{"type", "BertPreTokenizer"}}, "file");
   });
   EXPECT_NE(message.find("'BertPreTokenizer'"), std::string::npos) << message;
-  const auto behavior = test_files::error_of([] { PreTokenizer(split("Sideways"), "file"); });
+  const auto behavior = test::message_of([] { PreTokenizer(split("Sideways"), "file"); });
   EXPECT_NE(behavior.find("'Sideways'"), std::string::npos) << behavior;
 }
 

@@ -29,7 +29,7 @@ TEST(Regex, WhitespaceIsTheUnicodeProperty) {
 }
 
 TEST(Regex, ABrokenPatternIsNamed) {
-  const std::string error = test_files::error_of([] { Regex("(a", "tokenizer.json"); });
+  const std::string error = test::message_of([] { Regex("(a", "tokenizer.json"); });
   EXPECT_TRUE(error.starts_with("tokenizer.json: the regular expression '(a'")) << error;
   EXPECT_THROW(Regex(std::string(1 << 20, 'a'), "test"), Error);
 }

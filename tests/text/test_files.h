@@ -4,6 +4,7 @@
 #include "qlora/base/file.h"
 #include "qlora/base/json.h"
 #include "qlora/text/tokenizer.h"
+#include "support/message.h"
 #include "support/test_data.h"
 #include "text/byte_alphabet.h"
 
@@ -46,17 +47,6 @@ inline std::unique_ptr<Tokenizer> load(const Json& file, const std::string& name
 inline std::string case_name(std::string name) {
   std::erase_if(name, [](char c) { return c == '-' || c == '.'; });
   return name;
-}
-
-// The message of the Error that `act` throws, or "" where it throws none.
-template <class Act>
-std::string error_of(Act&& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace qlora::text::test_files

@@ -2,8 +2,8 @@
 
 #include "qlora/train/run_config.h"
 
-#include "config/message.h"
 #include "qlora/config/config.h"
+#include "support/message.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
