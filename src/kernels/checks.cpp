@@ -1,7 +1,6 @@
 #include "checks.h"
 
 #include "qlora/base/error.h"
-#include "qlora/kernels/types.h"
 
 #include <bit>
 
@@ -27,6 +26,10 @@ void check_dropout_rate(float p) { QLORA_ASSERT(p >= 0 && p < 1); }
 
 void check_alignment(const void* pointer, std::size_t bytes) {
   QLORA_ASSERT(reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0);
+}
+
+void check_rows(ConstRows x, std::int64_t cols) {
+  QLORA_ASSERT(x.data != nullptr && x.stride >= cols);
 }
 
 }  // namespace qlora::kernels

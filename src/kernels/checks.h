@@ -1,9 +1,7 @@
 #pragma once
 // Checks that both twins of an op share, kept out of line so that a .cu file needs no fmt.
 
-#include "qlora/base/dtype.h"
-
-#include <cstdint>
+#include "qlora/kernels/types.h"
 
 namespace qlora::kernels {
 
@@ -14,5 +12,7 @@ void check_block_size(std::int64_t block);
 void check_range(std::int64_t begin, std::int64_t end, std::int64_t block);
 void check_dropout_rate(float p);
 void check_alignment(const void* pointer, std::size_t bytes);
+// Rows of `cols` elements that do not overlap.
+void check_rows(ConstRows x, std::int64_t cols);
 
 }  // namespace qlora::kernels

@@ -2,6 +2,7 @@
 
 #include "dropout_math.h"
 #include "launch.cuh"
+#include "rows.h"
 
 namespace qlora::kernels::cuda {
 namespace {
@@ -40,12 +41,6 @@ __global__ void dropout_kernel(const T* x, std::int64_t cols, const std::int64_t
   }
 }
 
-template <class T>
-bool rows_are_aligned(const void* x, const void* out, std::int64_t cols) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(x) | reinterpret_cast<std::uintptr_t>(out);
-  return bits % 16 == 0 && cols % kUnit<T> == 0;
-}
-
 }  // namespace
 
 void dropout(const void* x, DType dtype, std::int64_t rows, std::int64_t cols,
@@ -55,8 +50,8 @@ void dropout(const void* x, DType dtype, std::int64_t rows, std::int64_t cols,
   if (rows == 0 || cols == 0) return;
   with_element(dtype, "dropout", [&](auto element) {
     using T = decltype(element);
-    const auto kernel =
-        rows_are_aligned<T>(x, out, cols) ? &dropout_kernel<T, true> : &dropout_kernel<T, false>;
+    const bool aligned = rows_are_aligned<T>(cols, {{x, cols}, {out, cols}});
+    const auto kernel = aligned ? &dropout_kernel<T, true> : &dropout_kernel<T, false>;
     const dim3 grid(static_cast<unsigned>(rows), grid_for(cols, kThreads * kUnit<T>));
     kernel<<<grid, kThreads, 0, as_cuda(stream)>>>(static_cast<const T*>(x), cols, samples,
                                                    positions, rule, static_cast<T*>(out));

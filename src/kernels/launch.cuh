@@ -27,37 +27,55 @@ __device__ inline float warp_largest(float value) {
   return value;
 }
 
+// The sum of a warp's values, in all lanes.
+__device__ inline float warp_sum(float value) {
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    value += __shfl_xor_sync(0xffffffffu, value, step);
+  }
+  return value;
+}
+
 // Elements in one 16-byte access.
 template <class T>
 inline constexpr int kUnit = 16 / sizeof(T);
 
-__device__ inline void load16(const float* x, float (&values)[4]) {
-  const float4 raw = *reinterpret_cast<const float4*>(x);
-  values[0] = raw.x, values[1] = raw.y, values[2] = raw.z, values[3] = raw.w;
-}
-
-__device__ inline void store16(const float (&values)[4], float* x) {
-  *reinterpret_cast<float4*>(x) = make_float4(values[0], values[1], values[2], values[3]);
-}
-
 template <class T>
-__device__ void load16(const T* x, float (&values)[8]) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(x);
+__device__ void unpack16(uint4 raw, float (&values)[kUnit<T>]) {
   const std::uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-  for (int i = 0; i < 8; ++i) {
-    values[i] = to_float(T{static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16))});
+#pragma unroll
+  for (int i = 0; i < kUnit<T>; ++i) {
+    if constexpr (kUnit<T> == 4) {
+      values[i] = __uint_as_float(words[i]);
+    } else {
+      values[i] = to_float(T{static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16))});
+    }
   }
 }
 
 template <class T>
-__device__ void store16(const float (&values)[8], T* x) {
+__device__ uint4 pack16(const float (&values)[kUnit<T>]) {
   std::uint32_t words[4];
+#pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const std::uint32_t low = from_float<T>(values[2 * i]).bits;
-    const std::uint32_t high = from_float<T>(values[2 * i + 1]).bits;
-    words[i] = low | high << 16;
+    if constexpr (kUnit<T> == 4) {
+      words[i] = __float_as_uint(values[i]);
+    } else {
+      const std::uint32_t low = from_float<T>(values[2 * i]).bits;
+      const std::uint32_t high = from_float<T>(values[2 * i + 1]).bits;
+      words[i] = low | high << 16;
+    }
   }
-  *reinterpret_cast<uint4*>(x) = make_uint4(words[0], words[1], words[2], words[3]);
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+template <class T>
+__device__ void load16(const T* x, float (&values)[kUnit<T>]) {
+  unpack16<T>(*reinterpret_cast<const uint4*>(x), values);
+}
+
+template <class T>
+__device__ void store16(const float (&values)[kUnit<T>], T* x) {
+  *reinterpret_cast<uint4*>(x) = pack16<T>(values);
 }
 
 }  // namespace qlora::kernels

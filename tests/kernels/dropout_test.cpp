@@ -13,9 +13,9 @@ using test::Guarded;
 constexpr DropoutKey kKey{.seed = 0x123456789abcdefull, .module = 0xfedcba987654321ull, .epoch = 3};
 
 // Samples and positions of a ragged batch, with sample ids beyond 32 bits.
-struct Rows {
+struct BatchRows {
   std::vector<std::int64_t> samples, positions;
-  explicit Rows(std::int64_t rows) : samples(rows), positions(rows) {
+  explicit BatchRows(std::int64_t rows) : samples(rows), positions(rows) {
     for (std::int64_t r = 0; r < rows; ++r) {
       samples[r] = (r / 3 + 1) * 0x100000005ll;
       positions[r] = r % 3 + (r == 1 ? 0xfffffff0ll : 0);
@@ -37,7 +37,7 @@ float reference(float x, const DropoutKey& key, std::int64_t sample, std::int64_
   return kept ? x * static_cast<float>(1 / (1 - double{p})) : 0;
 }
 
-std::vector<std::byte> dropped(const std::vector<std::byte>& x, DType dtype, const Rows& rows,
+std::vector<std::byte> dropped(const std::vector<std::byte>& x, DType dtype, const BatchRows& rows,
                                std::int64_t cols, const DropoutKey& key, float p) {
   Guarded out(static_cast<std::int64_t>(x.size()), static_cast<std::int64_t>(size_of(dtype)));
   cpu::dropout(x.data(), dtype, static_cast<std::int64_t>(rows.samples.size()), cols,
@@ -46,7 +46,7 @@ std::vector<std::byte> dropped(const std::vector<std::byte>& x, DType dtype, con
 }
 
 TEST(Dropout, EqualsTheReferenceOnBothPaths) {
-  const Rows rows(7);
+  const BatchRows rows(7);
   for (const std::int64_t cols : {1, 3, 31, 32, 67, 1023, 1024, 2085}) {
     for (const DType dtype : test::kFloatTypes) {
       for (const float p : {0.0f, 0.05f, 0.5f, 0.99f}) {
@@ -71,13 +71,13 @@ TEST(Dropout, EqualsTheReferenceOnBothPaths) {
   }
 }
 
-std::vector<std::byte> mask(const Rows& rows, const DropoutKey& key, float p) {
+std::vector<std::byte> mask(const BatchRows& rows, const DropoutKey& key, float p) {
   const std::vector<float> ones(rows.samples.size() * 64, 1.0f);
   return dropped(test::to_bytes(ones, DType::Float32), DType::Float32, rows, 64, key, p);
 }
 
 TEST(Dropout, DoesNotDependOnTheOrderOfRows) {
-  Rows rows(9);
+  BatchRows rows(9);
   const auto forward = mask(rows, kKey, 0.3f);
   std::ranges::reverse(rows.samples);
   std::ranges::reverse(rows.positions);
@@ -88,21 +88,21 @@ TEST(Dropout, DoesNotDependOnTheOrderOfRows) {
 }
 
 TEST(Dropout, EveryPartOfTheKeyMatters) {
-  const Rows rows(2);
+  const BatchRows rows(2);
   const auto base = mask(rows, kKey, 0.5f);
   for (const DropoutKey& other : {DropoutKey{kKey.seed + 1, kKey.module, kKey.epoch},
                                   DropoutKey{kKey.seed, kKey.module + (1ull << 40), kKey.epoch},
                                   DropoutKey{kKey.seed, kKey.module, kKey.epoch + 1}}) {
     EXPECT_NE(mask(rows, other, 0.5f), base);
   }
-  Rows moved = rows;
+  BatchRows moved = rows;
   moved.samples[0] += 1ll << 32;
   EXPECT_NE(mask(moved, kKey, 0.5f), base);
 }
 
 TEST(Dropout, KeepsTheExpectedShareAndMean) {
   const std::int64_t n = 1 << 20;
-  const Rows rows(64);
+  const BatchRows rows(64);
   const std::vector<float> ones(n, 1.0f);
   const auto out = test::copy_of<float>(std::span<const std::byte>(
       dropped(test::to_bytes(ones, DType::Float32), DType::Float32, rows, n / 64, kKey, 0.1f)));
@@ -112,7 +112,7 @@ TEST(Dropout, KeepsTheExpectedShareAndMean) {
 }
 
 TEST(Dropout, WorksInPlace) {
-  const Rows rows(3);
+  const BatchRows rows(3);
   const auto x = test::to_bytes(test::random_floats(1, 3 * 50), DType::BFloat16);
   auto in_place = x;
   cpu::dropout(in_place.data(), DType::BFloat16, 3, 50, rows.samples.data(), rows.positions.data(),

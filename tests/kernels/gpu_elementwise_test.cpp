@@ -1,0 +1,144 @@
+// The CUDA kernels of the elementwise ops against their CPU twins. Unless a test says otherwise,
+// two runs give the same bits, and the twins agree within
+//   one unit in the last place: the float32 results before the one rounding differ in their last
+//   bits, which may turn that rounding, plus
+//   2e-6 of the row's largest: float32 sums in another order, and __expf.
+
+#include "kernels/gpu_support.h"
+#include "kernels/matrix.h"
+#include "qlora/kernels/rms_norm.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace qlora::kernels {
+namespace {
+
+using test::Matrix;
+using test::OnDevice;
+using test::Pitch;
+using test::Tolerance;
+
+constexpr Tolerance kTwins{1, 2e-6};
+
+// A device copy of a matrix, the bytes between its rows included.
+class DeviceMatrix {
+ public:
+  explicit DeviceMatrix(Matrix& host)
+      : memory_(host.image(), host.pitch().misalign), stride_(host.pitch().stride) {}
+  operator Rows() { return {memory_.data(), stride_}; }
+  operator ConstRows() { return {memory_.data(), stride_}; }
+  void* data() { return memory_.data(); }
+  // Over the bytes of a matrix of the same shape.
+  void download(Matrix& host) { std::ranges::copy(memory_.download(), host.image().begin()); }
+
+ private:
+  OnDevice memory_;
+  std::int64_t stride_;
+};
+
+// `device` holds what `host` holds, within the tolerance.
+void expect_twin(DeviceMatrix& device, Matrix& host, Tolerance tolerance,
+                 const std::string& where) {
+  Matrix got(host.dtype(), host.rows(), host.cols(), host.pitch());
+  device.download(got);
+  test::expect_close(
+      got, [&](auto r, auto c) { return host.at(r, c); }, tolerance, where);
+}
+
+void expect_same(DeviceMatrix& a, DeviceMatrix& b, Matrix& like, const std::string& where) {
+  Matrix first(like.dtype(), like.rows(), like.cols(), like.pitch());
+  Matrix second(like.dtype(), like.rows(), like.cols(), like.pitch());
+  a.download(first);
+  b.download(second);
+  test::expect_same(first, second, where);
+}
+
+struct MatrixCase {
+  std::int64_t rows, cols;
+  Pitch pitch;
+};
+
+// Few columns; a warp's rows; blocks with one, many and uneven runs a thread; rows that a block
+// does not hold; gaps; rows off the 16-byte grid.
+const MatrixCase kMatrixCases[] = {
+    {3, 5, {5}},         {5, 8, {8}},         {9, 128, {136}},     {7, 1024, {1024}},
+    {4, 1032, {1040}},   {130, 2560, {2560}}, {3, 3001, {3008}},   {3, 2560, {2568, 2}},
+    {2, 14336, {14336}}, {2, 16392, {16400}}, {2, 40000, {40008}},
+};
+
+Matrix random_matrix(std::uint64_t seed, const MatrixCase& shape, DType dtype) {
+  const auto values = test::random_floats(seed, shape.rows * shape.cols);
+  return {dtype, shape.rows, shape.cols, shape.pitch, values};
+}
+
+template <class Check>
+void for_matrix_cases(const Check& check) {
+  for (MatrixCase shape : kMatrixCases) {
+    for (const DType dtype : test::kFloatTypes) {
+      if (shape.pitch.misalign > 0) shape.pitch.misalign = size_of(dtype);
+      check(shape, dtype, fmt::format("{} [{}, {}]", name_of(dtype), shape.rows, shape.cols));
+    }
+  }
+}
+
+class GpuRmsNorm : public test::GpuTest {};
+
+TEST_F(GpuRmsNorm, AgreesWithTheCpu) {
+  for_matrix_cases([](const MatrixCase& shape, DType dtype, const std::string& where) {
+    Matrix x = random_matrix(1, shape, dtype);
+    Matrix weight = random_matrix(2, {1, shape.cols, {shape.cols}}, dtype);
+    Matrix y = random_matrix(3, shape, dtype);
+    std::vector<float> rstd(shape.rows);
+    DeviceMatrix d_x(x), d_weight(weight), d_y(y), d_again(y);
+    OnDevice d_rstd(rstd);
+    cpu::rms_norm(x, weight.image().data(), dtype, shape.rows, shape.cols, 1e-5f, y, rstd.data(),
+                  nullptr);
+    for (DeviceMatrix* out : {&d_y, &d_again, &d_x}) {
+      cuda::rms_norm(d_x, d_weight.data(), dtype, shape.rows, shape.cols, 1e-5f, *out,
+                     out == &d_x ? nullptr : d_rstd.data<float>(), nullptr);
+    }
+    expect_twin(d_y, y, kTwins, where);
+    expect_same(d_again, d_y, y, where + ", twice");
+    expect_same(d_x, d_y, y, where + ", in place");
+    const auto got = test::copy_of<float>(std::span<const std::byte>(d_rstd.download()));
+    for (std::int64_t r = 0; r < shape.rows; ++r) {
+      EXPECT_NEAR(got[r], rstd[r], 1e-6 * rstd[r]) << where;
+    }
+  });
+}
+
+TEST_F(GpuRmsNorm, TheBackwardAgreesWithTheCpu) {
+  for_matrix_cases([](const MatrixCase& shape, DType dtype, const std::string& where) {
+    Matrix x = random_matrix(1, shape, dtype);
+    Matrix weight = random_matrix(2, {1, shape.cols, {shape.cols}}, dtype);
+    Matrix dy = random_matrix(3, shape, dtype);
+    Matrix dx = random_matrix(4, shape, dtype);
+    Matrix y = random_matrix(5, shape, dtype);
+    DeviceMatrix d_x(x), d_weight(weight), d_dy(dy), d_dx(dx), d_again(dx), d_y(y), d_forward(y);
+    OnDevice d_rstd(std::vector<float>(shape.rows));
+    cuda::rms_norm(d_x, d_weight.data(), dtype, shape.rows, shape.cols, 1e-5f, d_forward,
+                   d_rstd.data<float>(), nullptr);
+    const auto scales = test::copy_of<float>(std::span<const std::byte>(d_rstd.download()));
+    cpu::rms_norm_backward({dy, x, weight.image().data(), scales.data(), dx, dx, {}}, dtype,
+                           shape.rows, shape.cols, nullptr);
+    for (DeviceMatrix* out : {&d_dx, &d_again}) {
+      const float* device_rstd = d_rstd.data<float>();
+      cuda::rms_norm_backward({d_dy, d_x, d_weight.data(), device_rstd, *out, *out, d_y}, dtype,
+                              shape.rows, shape.cols, nullptr);
+    }
+    expect_twin(d_dx, dx, kTwins, where);
+    expect_same(d_again, d_dx, dx, where + ", twice");
+    expect_same(d_y, d_forward, y, where + ", the output again");
+    // Without a residual gradient and without y, over dy.
+    cpu::rms_norm_backward({dy, x, weight.image().data(), scales.data(), {}, dy, {}}, dtype,
+                           shape.rows, shape.cols, nullptr);
+    cuda::rms_norm_backward({d_dy, d_x, d_weight.data(), d_rstd.data<float>(), {}, d_dy, {}}, dtype,
+                            shape.rows, shape.cols, nullptr);
+    expect_twin(d_dy, dy, kTwins, where + ", alone");
+  });
+}
+
+}  // namespace
+}  // namespace qlora::kernels
