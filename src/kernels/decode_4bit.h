@@ -6,17 +6,22 @@
 
 namespace qlora::kernels {
 
-// `map` is absmax.nested_map or a nearer copy of it. The product is rounded before the addition:
-// with a fused multiply-add one scale in six would differ in its last bit.
+// A nested scale. The product is rounded before the addition: with a fused multiply-add one scale
+// in six would differ in its last bit.
+QLORA_HOST_DEVICE inline float nested_scale(float map_value, float nested_value, float offset) {
+#ifdef __CUDA_ARCH__
+  return __fadd_rn(__fmul_rn(map_value, nested_value), offset);
+#else
+  return map_value * nested_value + offset;
+#endif
+}
+
+// `map` is absmax.nested_map or a nearer copy of it.
 QLORA_HOST_DEVICE inline float scale_of_block(const Absmax& absmax, std::int64_t block,
                                               const float* map) {
   if (absmax.codes == nullptr) return absmax.values[block];
-#ifdef __CUDA_ARCH__
-  return __fadd_rn(__fmul_rn(map[absmax.codes[block]], absmax.nested_values[block / kNestedBlock]),
-                   absmax.offset);
-#else
-  return map[absmax.codes[block]] * absmax.nested_values[block / kNestedBlock] + absmax.offset;
-#endif
+  return nested_scale(map[absmax.codes[block]], absmax.nested_values[block / kNestedBlock],
+                      absmax.offset);
 }
 
 // One block: out[i] = codes[nibble i of packed] * scale, i < n.

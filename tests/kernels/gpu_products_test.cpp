@@ -1,0 +1,163 @@
+// The augmented weight on the device against its CPU twin, and cuBLASLt's products against sums in
+// double.
+
+#include "kernels/augmented_group.h"
+#include "kernels/gpu_support.h"
+#include "qlora/kernels/matmul.h"
+
+#include <cmath>
+#include <memory>
+
+namespace qlora::kernels {
+namespace {
+
+using test::OnDevice;
+
+class GpuAugmentedWeight : public test::GpuTest {};
+
+// A host group's arrays on the device, under the same description.
+class DeviceGroup {
+ public:
+  explicit DeviceGroup(const test::HostGroup& host) : group(host.group) {
+    const void* map = put(test::copy_of<float>(std::as_bytes(std::span(kSignedMap.values))));
+    for (std::size_t i = 0; i < group.count; ++i) {
+      const test::HostPart& p = host.parts[i];
+      AugmentedPart& part = group.parts[i];
+      part.a = put(p.a);
+      part.scaled_b = put(p.b);
+      part.dense = part.dense == nullptr ? nullptr : put(p.dense);
+      part.packed = static_cast<const std::uint8_t*>(put(p.packed));
+      part.absmax.values = p.codes.empty() ? static_cast<const float*>(put(p.absmax)) : nullptr;
+      if (p.codes.empty()) continue;
+      part.absmax.codes = static_cast<const std::uint8_t*>(put(p.codes));
+      part.absmax.nested_values = static_cast<const float*>(put(p.nested));
+      part.absmax.nested_map = static_cast<const float*>(map);
+    }
+  }
+
+  AugmentedGroup group;
+
+ private:
+  template <class T>
+  const void* put(const std::vector<T>& values) {
+    arrays_.push_back(std::make_unique<OnDevice>(values));
+    return arrays_.back()->data();
+  }
+  std::vector<std::unique_ptr<OnDevice>> arrays_;
+};
+
+TEST_F(GpuAugmentedWeight, EqualsTheCpuTwin) {
+  for (const auto& c : test::kGroupCases) {
+    for (const DType dtype : test::kFloatTypes) {
+      for (const bool nested : {false, true}) {
+        const test::HostGroup host(c.in, c.parts, dtype, nested);
+        DeviceGroup device(host);
+        const auto bytes = host.group.element_count() * static_cast<std::int64_t>(size_of(dtype));
+        std::vector<std::byte> expected(bytes);
+        cpu::augment_weight(host.group, expected.data(), dtype, nullptr);
+        // The corner that is never written starts as zeros on both sides.
+        OnDevice out{std::vector<std::byte>(expected.size())};
+        cuda::augment_weight(device.group, out.data(), dtype, nullptr);
+        test::expect_same(out, expected, fmt::format("{} {} {}", c.name, name_of(dtype), nested));
+      }
+    }
+  }
+}
+
+class GpuMatmul : public test::GpuTest {};
+
+struct MatmulCase {
+  std::int64_t m, n, k;
+  bool transpose_a, transpose_b, adds, bias;
+  DType out;
+  float alpha;
+};
+
+// One product in double, from the same rounded operands.
+std::vector<double> reference(const MatmulCase& c, const cuda::MatmulShape& s,
+                              const std::vector<std::byte>& a, const std::vector<std::byte>& b,
+                              const std::vector<std::byte>& add,
+                              const std::vector<std::byte>& bias) {
+  std::vector<double> result(c.m * c.n);
+  for (std::int64_t i = 0; i < c.m; ++i) {
+    for (std::int64_t j = 0; j < c.n; ++j) {
+      double sum = 0;
+      for (std::int64_t p = 0; p < c.k; ++p) {
+        const auto ia = c.transpose_a ? p * s.a_stride + i : i * s.a_stride + p;
+        const auto ib = c.transpose_b ? j * s.b_stride + p : p * s.b_stride + j;
+        sum += double{test::element(a.data(), s.in, ia)} * test::element(b.data(), s.in, ib);
+      }
+      sum *= c.alpha;
+      if (c.adds) sum += test::element(add.data(), s.out, i * s.c_stride + j);
+      if (c.bias) sum += test::element(bias.data(), s.in, j);
+      result[i * c.n + j] = sum;
+    }
+  }
+  return result;
+}
+
+TEST_F(GpuMatmul, EqualsSumsInDouble) {
+  const MatmulCase cases[] = {
+      {96, 64, 128, false, true, false, false, DType::BFloat16, 1},
+      {96, 64, 128, false, true, true, true, DType::BFloat16, 1},
+      {33, 40, 72, false, false, true, false, DType::BFloat16, 1},
+      {64, 16, 200, true, false, true, false, DType::Float32, 0.5f},
+      {16, 88, 136, true, false, false, false, DType::Float32, 2},
+  };
+  OnDevice workspace{std::vector<std::byte>(cuda::Matmul::kWorkspaceBytes)};
+  for (const auto choice : {cuda::MatmulChoice::Heuristic, cuda::MatmulChoice::Measured}) {
+    cuda::Matmul matmul(workspace.data(), choice);
+    for (const MatmulCase& c : cases) {
+      // Strides beyond the rows: the products work inside wider buffers.
+      const cuda::MatmulShape s{.m = c.m,
+                                .n = c.n,
+                                .k = c.k,
+                                .transpose_a = c.transpose_a,
+                                .transpose_b = c.transpose_b,
+                                .a_stride = (c.transpose_a ? c.m : c.k) + 64,
+                                .b_stride = (c.transpose_b ? c.k : c.n) + 8,
+                                .c_stride = c.n + 16,
+                                .d_stride = c.n + 24,
+                                .in = DType::BFloat16,
+                                .out = c.out};
+      const auto fill = [](std::uint64_t seed, std::int64_t n, DType dtype) {
+        return test::to_bytes(test::random_floats(seed, n), dtype);
+      };
+      const auto a = fill(1, (c.transpose_a ? c.k : c.m) * s.a_stride, s.in);
+      const auto b = fill(2, (c.transpose_b ? c.n : c.k) * s.b_stride, s.in);
+      const auto add = fill(3, c.m * s.c_stride, s.out);
+      const auto bias = fill(4, c.n, s.in);
+      const auto filler = fill(5, c.m * s.d_stride, s.out);
+      OnDevice d_a(a), d_b(b), d_add(add), d_bias(bias), d_d(filler);
+      matmul.run(s,
+                 {.a = d_a.data(),
+                  .b = d_b.data(),
+                  .d = d_d.data(),
+                  .c = c.adds ? d_add.data() : nullptr,
+                  .bias = c.bias ? d_bias.data() : nullptr,
+                  .alpha = c.alpha},
+                 nullptr);
+      const auto got = d_d.download();
+      const auto want = reference(c, s, a, b, add, bias);
+      // One rounding to the output type, and float32 sums over k.
+      const double tolerance = c.out == DType::Float32 ? 2e-5 : 4e-3;
+      double worst = 0, largest = 0;
+      for (std::int64_t i = 0; i < c.m; ++i) {
+        for (std::int64_t j = 0; j < s.d_stride; ++j) {
+          const double value = test::element(got.data(), s.out, i * s.d_stride + j);
+          if (j >= c.n) {
+            EXPECT_EQ(value, test::element(filler.data(), s.out, i * s.d_stride + j));
+            continue;
+          }
+          worst = std::max(worst, std::abs(value - want[i * c.n + j]));
+          largest = std::max(largest, std::abs(want[i * c.n + j]));
+        }
+      }
+      EXPECT_LE(worst, tolerance * largest) << c.m << 'x' << c.n << 'x' << c.k;
+      EXPECT_GT(largest, 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qlora::kernels
