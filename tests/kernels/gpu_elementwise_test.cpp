@@ -7,6 +7,7 @@
 #include "kernels/gpu_support.h"
 #include "kernels/matrix.h"
 #include "qlora/kernels/rms_norm.h"
+#include "qlora/kernels/swiglu.h"
 
 #include <fmt/format.h>
 
@@ -137,6 +138,37 @@ TEST_F(GpuRmsNorm, TheBackwardAgreesWithTheCpu) {
     cuda::rms_norm_backward({d_dy, d_x, d_weight.data(), d_rstd.data<float>(), {}, d_dy, {}}, dtype,
                             shape.rows, shape.cols, nullptr);
     expect_twin(d_dy, dy, kTwins, where + ", alone");
+  });
+}
+
+class GpuSwiglu : public test::GpuTest {};
+
+// gate | up, with room between them where there is a pitch.
+MatrixCase packed(MatrixCase shape) {
+  shape.cols += shape.pitch.stride;
+  shape.pitch.stride *= 2;
+  return shape;
+}
+
+TEST_F(GpuSwiglu, AgreesWithTheCpu) {
+  for_matrix_cases([](const MatrixCase& shape, DType dtype, const std::string& where) {
+    const std::int64_t up_offset = shape.pitch.stride;
+    Matrix gate_up = random_matrix(1, packed(shape), dtype);
+    Matrix dh = random_matrix(2, shape, dtype);
+    Matrix h = random_matrix(3, shape, dtype);
+    DeviceMatrix d_gate_up(gate_up), d_kept(gate_up), d_again(gate_up), d_dh(dh), d_h(h), d_same(h);
+    cpu::swiglu(gate_up, up_offset, dtype, shape.rows, shape.cols, h, nullptr);
+    cuda::swiglu(d_gate_up, up_offset, dtype, shape.rows, shape.cols, d_h, nullptr);
+    expect_twin(d_h, h, kTwins, where);
+    cpu::swiglu_backward({gate_up, dh, gate_up, {}, up_offset}, dtype, shape.rows, shape.cols,
+                         nullptr);
+    cuda::swiglu_backward({d_kept, d_dh, d_gate_up, {}, up_offset}, dtype, shape.rows, shape.cols,
+                          nullptr);
+    cuda::swiglu_backward({d_again, d_dh, d_again, d_same, up_offset}, dtype, shape.rows,
+                          shape.cols, nullptr);
+    expect_twin(d_gate_up, gate_up, kTwins, where);
+    expect_same(d_again, d_gate_up, gate_up, where + ", in place");
+    expect_same(d_same, d_h, h, where + ", the output again");
   });
 }
 
