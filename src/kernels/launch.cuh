@@ -52,20 +52,17 @@ __device__ void unpack16(uint4 raw, float (&values)[kUnit<T>]) {
   }
 }
 
-template <class T>
-__device__ uint4 pack16(const float (&values)[kUnit<T>]) {
-  std::uint32_t words[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if constexpr (kUnit<T> == 4) {
-      words[i] = __float_as_uint(values[i]);
-    } else {
-      const std::uint32_t low = from_float<T>(values[2 * i]).bits;
-      const std::uint32_t high = from_float<T>(values[2 * i + 1]).bits;
-      words[i] = low | high << 16;
-    }
-  }
-  return make_uint4(words[0], words[1], words[2], words[3]);
+// Two values rounded to a 16-bit type, the first in the low half.
+__device__ inline std::uint32_t pack_pair(float first, float second, Float16) {
+  std::uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+  return result;
+}
+
+__device__ inline std::uint32_t pack_pair(float first, float second, BFloat16) {
+  std::uint32_t result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+  return result;
 }
 
 template <class T>
@@ -75,7 +72,21 @@ __device__ void load16(const T* x, float (&values)[kUnit<T>]) {
 
 template <class T>
 __device__ void store16(const float (&values)[kUnit<T>], T* x) {
-  *reinterpret_cast<uint4*>(x) = pack16<T>(values);
+  std::uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (kUnit<T> == 4) {
+      words[i] = __float_as_uint(values[i]);
+    } else {
+      words[i] = pack_pair(values[2 * i], values[2 * i + 1], T{});
+    }
+  }
+  // One integer: the compiler splits a uint4's store where another goes to the same pointer plus
+  // an offset that it does not know.
+  using Bits = unsigned __int128;
+  const std::uint64_t low = words[0] | std::uint64_t{words[1]} << 32;
+  const std::uint64_t high = words[2] | std::uint64_t{words[3]} << 32;
+  *reinterpret_cast<Bits*>(x) = low | Bits{high} << 64;
 }
 
 }  // namespace qlora::kernels

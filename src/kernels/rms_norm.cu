@@ -28,9 +28,8 @@ __device__ float row_sum(float value) {
   if (blockDim.x == kWarp) return value;
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = value;
   __syncthreads();
-  float sum = 0;
-  for (int i = 0; i < static_cast<int>(blockDim.x) / kWarp; ++i) sum += warps[i];
-  return sum;
+  const unsigned lane = threadIdx.x % kWarp;
+  return warp_sum(lane < blockDim.x / kWarp ? warps[lane] : 0.0f);
 }
 
 template <class T, int kWidth>
