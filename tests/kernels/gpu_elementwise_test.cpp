@@ -7,6 +7,7 @@
 #include "kernels/gpu_support.h"
 #include "kernels/matrix.h"
 #include "qlora/kernels/rms_norm.h"
+#include "qlora/kernels/rope.h"
 #include "qlora/kernels/swiglu.h"
 
 #include <fmt/format.h>
@@ -169,6 +170,89 @@ TEST_F(GpuSwiglu, AgreesWithTheCpu) {
     expect_twin(d_gate_up, gate_up, kTwins, where);
     expect_same(d_again, d_gate_up, gate_up, where + ", in place");
     expect_same(d_same, d_h, h, where + ", the output again");
+  });
+}
+
+class GpuRope : public test::GpuTest {};
+
+// Angles of 64 positions on both sides.
+struct AnglesOnBoth {
+  std::vector<std::int32_t> positions;
+  std::vector<float> cos, sin;
+  OnDevice d_positions, d_cos, d_sin;
+
+  explicit AnglesOnBoth(const HeadShape& shape)
+      : positions(positions_of(shape.tokens)),
+        cos(test::random_floats(11, 32 * shape.head_dim)),
+        sin(test::random_floats(12, 32 * shape.head_dim)),
+        d_positions(positions),
+        d_cos(cos),
+        d_sin(sin) {}
+  static std::vector<std::int32_t> positions_of(std::int64_t tokens) {
+    std::vector<std::int32_t> result;
+    for (std::int64_t t = 0; t < tokens; ++t) result.push_back(static_cast<int>(t * 5 % 64));
+    return result;
+  }
+  RopeAngles host() const { return {positions.data(), cos.data(), sin.data()}; }
+  RopeAngles device() {
+    return {d_positions.data<std::int32_t>(), d_cos.data<float>(), d_sin.data<float>()};
+  }
+};
+
+// check(shape, query heads, stride, dtype, where) for heads of every width, and for more and fewer
+// of them than a thread turns.
+template <class Check>
+void for_head_shapes(const Check& check) {
+  for (const std::int64_t head_dim : {8, 16, 24, 64, 80, 96, 128, 160, 256}) {
+    for (const std::int64_t heads : {1, 3, 10}) {
+      for (const DType dtype : test::kFloatTypes) {
+        const HeadShape shape{37, heads, head_dim};
+        check(shape, heads - heads / 3, heads * head_dim + 8, dtype,
+              fmt::format("{} {} heads of {}", name_of(dtype), heads, head_dim));
+      }
+    }
+  }
+}
+
+TEST_F(GpuRope, EqualsTheCpu) {
+  for_head_shapes([](const HeadShape& shape, std::int64_t, std::int64_t stride, DType dtype,
+                     const std::string& where) {
+    AnglesOnBoth angles(shape);
+    for (const RopeDirection direction : {RopeDirection::Forward, RopeDirection::Backward}) {
+      Matrix x = random_matrix(1, {shape.tokens, stride, {stride}}, dtype);
+      Matrix out = random_matrix(2, {shape.tokens, stride, {stride}}, dtype);
+      DeviceMatrix d_x(x), d_out(out);
+      cpu::rope(x, dtype, shape, angles.host(), direction, out, nullptr);
+      cpu::rope(x, dtype, shape, angles.host(), direction, x, nullptr);
+      cuda::rope(d_x, dtype, shape, angles.device(), direction, d_out, nullptr);
+      cuda::rope(d_x, dtype, shape, angles.device(), direction, d_x, nullptr);
+      expect_twin(d_out, out, {0, 0}, where);
+      expect_twin(d_x, x, {0, 0}, where + ", in place");
+    }
+  });
+}
+
+TEST_F(GpuRope, TheNormedOneAgreesWithTheCpu) {
+  for_head_shapes([](const HeadShape& shape, std::int64_t query_heads, std::int64_t stride,
+                     DType dtype, const std::string& where) {
+    AnglesOnBoth angles(shape);
+    Matrix x = random_matrix(1, {shape.tokens, stride, {stride}}, dtype);
+    Matrix dy = random_matrix(2, {shape.tokens, stride, {stride}}, dtype);
+    Matrix q = random_matrix(3, {1, shape.head_dim, {shape.head_dim}}, dtype);
+    Matrix k = random_matrix(4, {1, shape.head_dim, {shape.head_dim}}, dtype);
+    DeviceMatrix d_x(x), d_out(x), d_dy(dy), d_dx(dy), d_q(q), d_k(k);
+    const HeadNorm host{q.image().data(), k.image().data(), query_heads, 1e-6f};
+    const HeadNorm device{d_q.data(), d_k.data(), query_heads, 1e-6f};
+    cpu::head_norm_rope_backward(dy, x, dtype, shape, host, angles.host(), dy, nullptr);
+    cuda::head_norm_rope_backward(d_dy, d_x, dtype, shape, device, angles.device(), d_dx, nullptr);
+    cuda::head_norm_rope_backward(d_dy, d_x, dtype, shape, device, angles.device(), d_dy, nullptr);
+    expect_twin(d_dx, dy, kTwins, where + ", backward");
+    expect_same(d_dy, d_dx, dy, where + ", backward in place");
+    cpu::head_norm_rope(x, dtype, shape, host, angles.host(), x, nullptr);
+    cuda::head_norm_rope(d_x, dtype, shape, device, angles.device(), d_out, nullptr);
+    cuda::head_norm_rope(d_x, dtype, shape, device, angles.device(), d_x, nullptr);
+    expect_twin(d_out, x, kTwins, where);
+    expect_same(d_x, d_out, x, where + ", in place");
   });
 }
 

@@ -29,6 +29,10 @@ Matrix::Matrix(DType dtype, std::int64_t rows, std::int64_t cols, Pitch pitch,
   }
 }
 
+Matrix::Matrix(const Matrix& other) : Matrix(other.dtype_, other.rows_, other.cols_, other.pitch_) {
+  std::ranges::copy(other.guarded_.payload(), image().begin());
+}
+
 Matrix::~Matrix() {
   const auto size = static_cast<std::int64_t>(size_of(dtype_));
   for (std::int64_t r = 0; r < rows_; ++r) {

@@ -22,6 +22,8 @@ class Matrix {
   // The values (row-major, no pitch) rounded to dtype.
   Matrix(DType dtype, std::int64_t rows, std::int64_t cols, Pitch pitch,
          std::span<const float> values);
+  Matrix(const Matrix& other);
+  Matrix& operator=(const Matrix&) = delete;
   ~Matrix();  // fails the running test where a guard byte has changed
 
   operator Rows() { return {guarded_.data(), pitch_.stride}; }

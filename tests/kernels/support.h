@@ -37,6 +37,9 @@ class Guarded {
   std::span<std::byte> payload() {
     return {memory_.data() + first_, static_cast<std::size_t>(size_)};
   }
+  std::span<const std::byte> payload() const {
+    return {memory_.data() + first_, static_cast<std::size_t>(size_)};
+  }
 
  private:
   std::vector<std::byte> memory_;
