@@ -70,7 +70,7 @@ class CheckLayers(support.TreeTest):
                               ("pcre2.h", "text"), ("utf8proc.h", "text"),
                               ("sentencepiece_processor.h", "text"), ("arrow/api.h", "data"),
                               ("torch/csrc/distributed/c10d/TCPStore.hpp", "dist"),
-                              ("sqlite3.h", "serve")):
+                              ("cudnn_frontend.h", "kernels"), ("sqlite3.h", "serve")):
             self.assert_breach("src/train/a.cpp", f"#include <{header}>\n", "belongs to " + owner)
 
     def test_test_names_a_library_above_its_module(self):

@@ -42,6 +42,7 @@ LIBRARIES = [
     (r"httplib\.h|sqlite3\.h", {"serve"}),
     (r"(cuda|cub|cooperative_groups|mma|math_constants|nvml)\w*(/[\w./]+)?(\.h|\.cuh)?$",
      {"kernels", "tensor", "nn", "optim", "models", "run", "train"}),
+    (r"cudnn\w*\.h", {"kernels"}),
     (r"gtest/|gmock/", set()),
     (r"[a-z_]+$", None),  # C++'s own
     (r"(sys|linux|net|netinet|arpa)/", None),
