@@ -21,16 +21,9 @@ struct Run {
   static constexpr bool kIsUnit = kWidth == kUnit<T>;
   std::conditional_t<kIsUnit, uint4, Few<T, kWidth>> raw;
 
-  __device__ static Run load(const T* x) {
-    Run run;
-    if constexpr (kIsUnit) {
-      run.raw = *reinterpret_cast<const uint4*>(x);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) run.raw.elements[i] = x[i];
-    }
-    return run;
-  }
+  __device__ static Run load(const T* x) { return {*reinterpret_cast<const decltype(raw)*>(x)}; }
+
+  __device__ void store(T* x) const { *reinterpret_cast<decltype(raw)*>(x) = raw; }
 
   __device__ void unpack(float (&values)[kWidth]) const {
     if constexpr (kIsUnit) {
@@ -62,6 +55,20 @@ __device__ void store_run(const float (&values)[kWidth], T* x) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) x[i] = from_float<T>(values[i]);
   }
+}
+
+// Kernels that treat elements independently: a block takes kTileRuns * kTileThreads runs of one
+// row, the grid is (rows, blocks of a row).
+inline constexpr int kTileThreads = 256;
+inline constexpr int kTileRuns = 2;
+
+inline dim3 tile_grid(std::int64_t rows, int count) {
+  return {static_cast<unsigned>(rows), grid_for(count, kTileRuns * kTileThreads)};
+}
+
+// The first of a thread's runs, kTileThreads apart.
+__device__ inline int first_run() {
+  return static_cast<int>(blockIdx.y * (kTileRuns * kTileThreads) + threadIdx.x);
 }
 
 // Calls body(std::integral_constant<int, width of a run>) for rows that are aligned or not.

@@ -6,28 +6,20 @@
 namespace qlora::kernels::cuda {
 namespace {
 
-// A block takes kRuns * kThreads runs of one row; grid: (rows, blocks of a row).
-constexpr int kThreads = 256;
-constexpr int kRuns = 2;
-
 __device__ float sigmoid(float x) { return fast_reciprocal(1.0f + fast_exp(-x)); }
 
-__device__ int first_run() {
-  return static_cast<int>(blockIdx.y) * (kRuns * kThreads) + static_cast<int>(threadIdx.x);
-}
-
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kTileThreads)
     swiglu_kernel(ConstRows gate_up, std::int64_t up_offset, int count, Rows h) {
   const std::int64_t row = blockIdx.x;
   const T* source = row_of<T>(gate_up, row);
   const int first = first_run();
-  Run<T, kWidth> held_gate[kRuns], held_up[kRuns];
-  load_runs(source, first, kThreads, count, held_gate);
-  load_runs(source + up_offset, first, kThreads, count, held_up);
+  Run<T, kWidth> held_gate[kTileRuns], held_up[kTileRuns];
+  load_runs(source, first, kTileThreads, count, held_gate);
+  load_runs(source + up_offset, first, kTileThreads, count, held_up);
 #pragma unroll
-  for (int k = 0; k < kRuns; ++k) {
-    const int run = first + k * kThreads;
+  for (int k = 0; k < kTileRuns; ++k) {
+    const int run = first + k * kTileThreads;
     if (run >= count) break;
     float gate[kWidth], up[kWidth];
     held_gate[k].unpack(gate);
@@ -39,17 +31,18 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) swiglu_backward_kernel(SwigluBackward args, int count) {
+__global__ void __launch_bounds__(kTileThreads)
+    swiglu_backward_kernel(SwigluBackward args, int count) {
   const std::int64_t row = blockIdx.x;
   const T* source = row_of<T>(args.gate_up, row);
   const int first = first_run();
-  Run<T, kWidth> held_gate[kRuns], held_up[kRuns], held_dh[kRuns];
-  load_runs(source, first, kThreads, count, held_gate);
-  load_runs(source + args.up_offset, first, kThreads, count, held_up);
-  load_runs(row_of<T>(args.dh, row), first, kThreads, count, held_dh);
+  Run<T, kWidth> held_gate[kTileRuns], held_up[kTileRuns], held_dh[kTileRuns];
+  load_runs(source, first, kTileThreads, count, held_gate);
+  load_runs(source + args.up_offset, first, kTileThreads, count, held_up);
+  load_runs(row_of<T>(args.dh, row), first, kTileThreads, count, held_dh);
 #pragma unroll
-  for (int k = 0; k < kRuns; ++k) {
-    const int run = first + k * kThreads;
+  for (int k = 0; k < kTileRuns; ++k) {
+    const int run = first + k * kTileThreads;
     if (run >= count) break;
     float gate[kWidth], up[kWidth], h[kWidth];
     held_gate[k].unpack(gate);
@@ -76,10 +69,6 @@ ConstRows up_of(ConstRows gate_up, std::int64_t up_offset) {
   return {static_cast<const T*>(gate_up.data) + up_offset, gate_up.stride};
 }
 
-dim3 grid_of(std::int64_t rows, std::int64_t count) {
-  return {static_cast<unsigned>(rows), grid_for(count, kRuns * kThreads)};
-}
-
 }  // namespace
 
 void swiglu(ConstRows gate_up, std::int64_t up_offset, DType dtype, std::int64_t rows,
@@ -91,8 +80,8 @@ void swiglu(ConstRows gate_up, std::int64_t up_offset, DType dtype, std::int64_t
     const bool aligned = rows_are_aligned<T>(cols, {gate_up, up_of<T>(gate_up, up_offset), h});
     with_run_width<T>(aligned, [&](auto width) {
       const auto count = static_cast<int>(cols / width);
-      swiglu_kernel<T, width>
-          <<<grid_of(rows, count), kThreads, 0, as_cuda(stream)>>>(gate_up, up_offset, count, h);
+      swiglu_kernel<T, width><<<tile_grid(rows, count), kTileThreads, 0, as_cuda(stream)>>>(
+          gate_up, up_offset, count, h);
     });
   });
   check_launch("swiglu");
@@ -110,7 +99,7 @@ void swiglu_backward(const SwigluBackward& args, DType dtype, std::int64_t rows,
     with_run_width<T>(aligned, [&](auto width) {
       const auto count = static_cast<int>(cols / width);
       swiglu_backward_kernel<T, width>
-          <<<grid_of(rows, count), kThreads, 0, as_cuda(stream)>>>(args, count);
+          <<<tile_grid(rows, count), kTileThreads, 0, as_cuda(stream)>>>(args, count);
     });
   });
   check_launch("swiglu_backward");

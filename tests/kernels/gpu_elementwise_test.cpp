@@ -6,6 +6,7 @@
 
 #include "kernels/gpu_support.h"
 #include "kernels/matrix.h"
+#include "qlora/kernels/gather_rows.h"
 #include "qlora/kernels/rms_norm.h"
 #include "qlora/kernels/rope.h"
 #include "qlora/kernels/swiglu.h"
@@ -253,6 +254,32 @@ TEST_F(GpuRope, TheNormedOneAgreesWithTheCpu) {
     cuda::head_norm_rope(d_x, dtype, shape, device, angles.device(), d_x, nullptr);
     expect_twin(d_out, x, kTwins, where);
     expect_same(d_x, d_out, x, where + ", in place");
+  });
+}
+
+class GpuGatherRows : public test::GpuTest {};
+
+TEST_F(GpuGatherRows, EqualsTheCpu) {
+  for_matrix_cases([](const MatrixCase& shape, DType dtype, const std::string& where) {
+    // Every other row, backwards, and as many that are none.
+    std::vector<std::int32_t> indices;
+    for (auto r = static_cast<std::int32_t>(shape.rows) - 1; r >= 0; r -= 2) {
+      indices.push_back(r);
+      indices.push_back(-r - 1);
+    }
+    const auto rows = static_cast<std::int64_t>(indices.size());
+    Matrix source = random_matrix(1, shape, dtype);
+    Matrix picked = random_matrix(2, {rows, shape.cols, shape.pitch}, dtype);
+    Matrix target = random_matrix(3, shape, dtype);
+    DeviceMatrix d_source(source), d_picked(picked), d_target(target);
+    OnDevice d_indices(indices);
+    const auto* device_indices = d_indices.data<std::int32_t>();
+    cpu::gather_rows(source, indices.data(), dtype, rows, shape.cols, picked, nullptr);
+    cuda::gather_rows(d_source, device_indices, dtype, rows, shape.cols, d_picked, nullptr);
+    expect_twin(d_picked, picked, {0, 0}, where);
+    cpu::scatter_rows(picked, indices.data(), dtype, rows, shape.cols, target, nullptr);
+    cuda::scatter_rows(d_picked, device_indices, dtype, rows, shape.cols, d_target, nullptr);
+    expect_twin(d_target, target, {0, 0}, where);
   });
 }
 
