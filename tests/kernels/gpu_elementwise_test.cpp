@@ -6,6 +6,7 @@
 
 #include "kernels/gpu_support.h"
 #include "kernels/matrix.h"
+#include "qlora/kernels/cross_entropy.h"
 #include "qlora/kernels/gather_rows.h"
 #include "qlora/kernels/rms_norm.h"
 #include "qlora/kernels/rope.h"
@@ -13,7 +14,8 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <cmath>
+#include <limits>
 
 namespace qlora::kernels {
 namespace {
@@ -281,6 +283,74 @@ TEST_F(GpuGatherRows, EqualsTheCpu) {
     cuda::scatter_rows(d_picked, device_indices, dtype, rows, shape.cols, d_target, nullptr);
     expect_twin(d_target, target, {0, 0}, where);
   });
+}
+
+class GpuCrossEntropy : public test::GpuTest {};
+
+// Rows that stay in shared memory, short and long, and rows that do not fit.
+const MatrixCase kLogitCases[] = {
+    {5, 1, {1}},           {5, 8, {8}},           {3, 51, {56, 4}},
+    {9, 32000, {32000}},   {3, 32001, {32008}},   {140, 1000, {1008}},
+    {3, 102400, {102400}}, {3, 128256, {128256}}, {2, 151936, {151944}},
+};
+
+TEST_F(GpuCrossEntropy, AgreesWithTheCpu) {
+  const std::vector<float> scale = {0.25f};
+  OnDevice d_scale(scale);
+  for (const MatrixCase& shape : kLogitCases) {
+    for (const DType dtype : test::kFloatTypes) {
+      const std::string where = fmt::format("{} [{}, {}]", name_of(dtype), shape.rows, shape.cols);
+      const auto last = static_cast<std::int32_t>(shape.cols) - 1;
+      std::vector<std::int32_t> labels(shape.rows, last / 2);
+      labels.back() = last;
+      if (shape.rows > 2) labels[1] = kIgnoredLabel;
+      std::vector<float> losses(shape.rows);
+      Matrix logits = random_matrix(1, shape, dtype);
+      DeviceMatrix d_logits(logits), d_again(logits);
+      OnDevice d_labels(labels), d_losses(losses), d_same(losses);
+      cpu::cross_entropy(logits, dtype, shape.rows, shape.cols, labels.data(), scale.data(),
+                         losses.data(), nullptr);
+      cuda::cross_entropy(d_logits, dtype, shape.rows, shape.cols, d_labels.data<std::int32_t>(),
+                          d_scale.data<float>(), d_losses.data<float>(), nullptr);
+      cuda::cross_entropy(d_again, dtype, shape.rows, shape.cols, d_labels.data<std::int32_t>(),
+                          d_scale.data<float>(), d_same.data<float>(), nullptr);
+      expect_twin(d_logits, logits, kTwins, where);
+      expect_same(d_again, d_logits, logits, where + ", twice");
+      const auto bytes = d_losses.download();
+      EXPECT_EQ(d_same.download(), bytes) << where;
+      const auto got = test::copy_of<float>(std::span<const std::byte>(bytes));
+      for (std::int64_t r = 0; r < shape.rows; ++r) {
+        EXPECT_NEAR(got[r], losses[r], 2e-6 * (1 + losses[r])) << where << ", row " << r;
+      }
+    }
+  }
+}
+
+TEST_F(GpuCrossEntropy, NonFiniteLogitsShow) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> rows = {kInfinity, 0, 0, 0, 0, NAN, 0, 0, 0, -kInfinity, 0, 0};
+  const std::vector<std::int32_t> labels = {1, 0, 0};
+  const std::vector<float> scale = {1};
+  OnDevice logits(rows), d_labels(labels), d_scale(scale), losses(std::vector<float>(3));
+  cuda::cross_entropy({logits.data(), 4}, DType::Float32, 3, 4, d_labels.data<std::int32_t>(),
+                      d_scale.data<float>(), losses.data<float>(), nullptr);
+  const auto loss = test::copy_of<float>(std::span<const std::byte>(losses.download()));
+  const auto gradient = test::copy_of<float>(std::span<const std::byte>(logits.download()));
+  EXPECT_TRUE(std::isnan(loss[0]) && std::isnan(gradient[0]));
+  EXPECT_TRUE(std::isnan(loss[1]) && std::isnan(gradient[4]));
+  EXPECT_NEAR(loss[2], std::log(3.0), 1e-6);
+  EXPECT_EQ(gradient[9], 0);
+}
+
+TEST_F(GpuCrossEntropy, TheSumOfLossesEqualsTheCpu) {
+  for (const std::int64_t rows : {0, 1, 255, 1000, 70001}) {
+    const std::vector<float> losses = test::random_floats(rows, rows);
+    std::vector<double> sum = {0.5};
+    OnDevice d_losses(losses), d_sum(sum);
+    cpu::sum_losses(losses.data(), rows, sum.data(), nullptr);
+    cuda::sum_losses(d_losses.data<float>(), rows, d_sum.data<double>(), nullptr);
+    expect_same(d_sum, sum, fmt::format("{} rows", rows));
+  }
 }
 
 }  // namespace
