@@ -4,6 +4,7 @@
 #include "decode_4bit.cuh"
 
 #include <algorithm>
+#include <bit>
 
 namespace qlora::kernels::cuda {
 namespace {
@@ -11,6 +12,24 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kUnitsPerThread = 4;
 constexpr int kBlocksPerProcessor = 8;
+
+// n / divisor for n below 2^31 by one multiplication (Warren, Hacker's Delight, 10-9).
+class Divisor {
+ public:
+  Divisor() = default;
+  explicit Divisor(std::uint32_t divisor)
+      : shift_(std::bit_width(divisor - 1)),
+        multiplier_(static_cast<std::uint32_t>((std::uint64_t{1} << (31 + shift_)) / divisor + 1)) {
+  }
+
+  __device__ std::uint32_t divide(std::uint32_t n) const {
+    return static_cast<std::uint32_t>(std::uint64_t{n} * multiplier_ >> (31 + shift_));
+  }
+
+ private:
+  int shift_ = 0;
+  std::uint32_t multiplier_ = 0;
+};
 
 // A group as the kernel sees it. The work comes in chunks of kThreads · kUnitsPerThread units:
 // those of each part's weight, then those of the extra columns, then those of the extra rows.
@@ -31,6 +50,7 @@ struct Job {
   Part parts[kMaxParts];
   std::uint32_t count;
   std::uint32_t in, padded_in, extra, rows;
+  Divisor units_per_row;
   std::uint32_t end_columns, end_chunk;
   T* out;
 
@@ -51,7 +71,7 @@ struct DecodeUnits {
 #pragma unroll
     for (int k = 0; k < kUnitsPerThread; ++k) {
       const std::uint32_t unit = first + k * kThreads;
-      if (unit < units) loaded[k] = load_unit<T>(part.source, unit);
+      if (unit < units) loaded[k] = load_unit<T, std::uint32_t>(part.source, unit);
     }
     if (fresh) fill(part.source, tables);
 #pragma unroll
@@ -60,7 +80,7 @@ struct DecodeUnits {
       if (unit >= units) return;
       float values[kUnit<T>];
       decode<T>(part.source, loaded[k], tables, values);
-      const std::uint32_t row = unit / per_row;
+      const std::uint32_t row = job.units_per_row.divide(unit);
       store16(values, job.at(part.row + row, (unit - row * per_row) * kUnit<T>));
     }
   }
@@ -184,6 +204,7 @@ Job<T> make_job(const AugmentedGroup& group, T* out, bool units) {
              .padded_in = to_u32(group.padded_in()),
              .extra = to_u32(group.extra()),
              .rows = to_u32(group.padded_out()),
+             .units_per_row = Divisor(std::max(1u, to_u32(group.in / kUnit<T>))),
              .out = out};
   std::uint32_t end = 0;
   for (std::size_t i = 0; i < group.count; ++i) {
