@@ -134,10 +134,9 @@ void describe_forward(const AttentionShape& shape, Graph& graph) {
 
 void describe_backward(const AttentionShape& shape, Graph& graph) {
   Describe describe(shape, graph);
-  // The workspace is counted in tokens, not in slots times longest.
-  const auto rules = describe.rules<fe::graph::SDPA_backward_attributes>()
-                         .set_max_total_seq_len_q(shape.tokens)
-                         .set_max_total_seq_len_kv(shape.tokens);
+  // Without max_total_seq_len the workspace grows with slots times longest; with it, cuDNN 9.19
+  // mixes up the gradients of neighbouring documents (seen on an H200).
+  const auto rules = describe.rules<fe::graph::SDPA_backward_attributes>();
   const auto [d_q, d_k, d_v] =
       graph.sdpa_backward(describe.input(kQ), describe.input(kK), describe.input(kV),
                           describe.input(kO), describe.input(kDO), describe.input(kStats), rules);

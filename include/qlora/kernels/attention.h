@@ -18,7 +18,7 @@
 namespace qlora::kernels {
 
 // Elements from one token's row to the next; each a multiple of 8. q, k and v may be columns of one
-// buffer. cuDNN's workspace grows with d_q and H/Hk times d_k and d_v: dense gradients keep it low.
+// buffer.
 struct AttentionStrides {
   std::int64_t q = 0, k = 0, v = 0, o = 0;
   std::int64_t d_o = 0, d_q = 0, d_k = 0, d_v = 0;
