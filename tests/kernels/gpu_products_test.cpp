@@ -73,6 +73,21 @@ struct MatmulCase {
   float alpha;
 };
 
+// Strides beyond the rows: the products work inside wider buffers.
+cuda::MatmulShape shape_of(const MatmulCase& c) {
+  return {.m = c.m,
+          .n = c.n,
+          .k = c.k,
+          .transpose_a = c.transpose_a,
+          .transpose_b = c.transpose_b,
+          .a_stride = (c.transpose_a ? c.m : c.k) + 64,
+          .b_stride = (c.transpose_b ? c.k : c.n) + 8,
+          .c_stride = c.n + 16,
+          .d_stride = c.n + 24,
+          .in = DType::BFloat16,
+          .out = c.out};
+}
+
 // One product in double, from the same rounded operands.
 std::vector<double> reference(const MatmulCase& c, const cuda::MatmulShape& s,
                               const std::vector<std::byte>& a, const std::vector<std::byte>& b,
@@ -108,18 +123,7 @@ TEST_F(GpuMatmul, EqualsSumsInDouble) {
   for (const auto choice : {cuda::MatmulChoice::Heuristic, cuda::MatmulChoice::Measured}) {
     cuda::Matmul matmul(workspace.data(), choice);
     for (const MatmulCase& c : cases) {
-      // Strides beyond the rows: the products work inside wider buffers.
-      const cuda::MatmulShape s{.m = c.m,
-                                .n = c.n,
-                                .k = c.k,
-                                .transpose_a = c.transpose_a,
-                                .transpose_b = c.transpose_b,
-                                .a_stride = (c.transpose_a ? c.m : c.k) + 64,
-                                .b_stride = (c.transpose_b ? c.k : c.n) + 8,
-                                .c_stride = c.n + 16,
-                                .d_stride = c.n + 24,
-                                .in = DType::BFloat16,
-                                .out = c.out};
+      const cuda::MatmulShape s = shape_of(c);
       const auto fill = [](std::uint64_t seed, std::int64_t n, DType dtype) {
         return test::to_bytes(test::random_floats(seed, n), dtype);
       };
