@@ -1,0 +1,114 @@
+#pragma once
+// Where everything that a micro-step works on lies in one block of device memory, decided from
+// sizes and lifetimes before anything is allocated.
+
+#include "qlora/fused/block.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace qlora::fused {
+
+// The moments of a micro-step. Forward runs kForwardQkv..kForwardDown for each layer, backward
+// kAgainQkv..kBackQkv (kAgain*: recompute).
+enum Moment : unsigned {
+  kForwardQkv,
+  kForwardAttention,
+  kForwardOut,
+  kForwardGateUp,
+  kForwardDown,
+  kLoss,
+  kAgainQkv,
+  kAgainAttention,
+  kAgainOut,
+  kAgainGateUp,
+  kBackDown,
+  kBackGateUp,
+  kBackOut,
+  kBackAttention,
+  kBackQkv,
+  kMoments
+};
+
+// A set of moments, one bit each.
+using Lifetime = std::uint32_t;
+inline constexpr Lifetime kAlways = (1u << kMoments) - 1;
+constexpr Lifetime at(Moment moment) { return 1u << moment; }
+// From `first` to `last`, both included.
+constexpr Lifetime during(Moment first, Moment last) {
+  return ((1u << (last + 1)) - 1) & ~((1u << first) - 1);
+}
+
+// A piece of memory whose contents matter during `lifetime` alone.
+struct Region {
+  std::string name;
+  std::int64_t bytes = 0;
+  Lifetime lifetime = kAlways;
+  std::int64_t offset = 0;  // given by place()
+};
+
+// Gives each region an offset (256-byte aligned) such that regions that are ever alive together
+// do not overlap; returns the size of the whole.
+std::int64_t place(std::vector<Region>& regions);
+
+// What a layer's backward pass computes again instead of having kept it.
+enum class Recompute {
+  None,
+  Smart,  // all but the attention and the down projection
+  Full,   // all but the down projection
+};
+
+struct StepShape {
+  LayerShape layer;
+  std::int64_t layers = 0;
+  std::int64_t vocabulary = 0;
+  std::int64_t tokens = 0;                              // of a micro-step
+  std::int64_t loss_rows = 0;                           // rows of logits at a time
+  std::int64_t attention_workspace = 0;                 // bytes
+  std::array<std::int64_t, kGroups> weight_elements{};  // of the largest augmented weights
+};
+
+// Memory of the loss, rows at a time.
+struct LossSpace {
+  void* rows = nullptr;     // [loss_rows, hidden], last layer's output, then its gradient
+  void* normed = nullptr;   // [loss_rows, hidden], and its gradient
+  float* rstd = nullptr;    // [loss_rows]
+  void* logits = nullptr;   // [loss_rows, vocabulary]
+  float* losses = nullptr;  // [loss_rows]
+};
+
+// Offsets of one plan, as pointers once the block is there.
+struct StepMemory {
+  std::vector<Activations> layers;
+  Workspace space;
+  LossSpace loss;
+  void* last = nullptr;      // [tokens, hidden], output of the last layer
+  void* gradient = nullptr;  // [tokens, gradient_stride]
+};
+
+class MemoryPlan {
+ public:
+  // modes: one for each layer.
+  MemoryPlan(const StepShape& shape, std::vector<Recompute> modes);
+
+  std::int64_t bytes() const { return bytes_; }
+  const std::vector<Recompute>& modes() const { return modes_; }
+  const std::vector<Region>& regions() const { return regions_; }
+  // block: bytes() of device memory, 256-byte aligned.
+  StepMemory locate(void* block) const;
+
+ private:
+  struct Builder;
+
+  StepShape shape_;
+  std::vector<Recompute> modes_;
+  std::vector<Region> regions_;
+  std::int64_t bytes_ = 0;
+};
+
+// The fastest modes whose plan fits into `budget` bytes: the last layers keep the most. Nothing
+// where even full recompute does not fit.
+std::optional<MemoryPlan> plan_memory(const StepShape& shape, std::int64_t budget);
+
+}  // namespace qlora::fused

@@ -1,0 +1,57 @@
+#pragma once
+// The products of one group of linear layers with its augmented weight (augmented_weight.h).
+
+#include "qlora/fused/layer.h"
+#include "qlora/kernels/matmul.h"
+
+namespace qlora::fused {
+
+// Inputs and output gradients of the group lie in rows that have room for the extra columns behind
+// their features: in, dy: [tokens, features | extra].
+class GroupProduct {
+ public:
+  struct Place {
+    kernels::cuda::Matmul& matmul;
+    DType dtype;
+    std::int64_t tokens;
+    kernels::Stream stream;
+  };
+
+  // weight: memory for the augmented weight.
+  GroupProduct(const Place& place, const kernels::AugmentedGroup& group, void* weight)
+      : place_(place), group_(group), weight_(weight) {}
+
+  // Dequantizes the weights and lays the adapters beside them.
+  void assemble() const;
+
+  // in's extra columns = in · Aᵀ.
+  void reduce(kernels::Rows in) const;
+  // The extra columns of `in` to `kept` [tokens, extra], or back.
+  void keep(kernels::Rows in, void* kept) const;
+  void restore(const void* kept, kernels::Rows in) const;
+  // out = in · Wᵀ + adapter (+ residual) (+ bias on every row); reads in's extra columns.
+  void apply(kernels::ConstRows in, kernels::ConstRows residual, const void* bias,
+             kernels::Rows out) const;
+
+  // dy's extra columns = dy · s·B.
+  void extend(kernels::Rows dy) const;
+  // dx = dy · W + adapter; reads dy's extra columns.
+  void input_gradient(kernels::ConstRows dy, kernels::Rows dx) const;
+  // Adds sᵢ · dyᵀ · reduced to the gradients of B.
+  void add_b_gradient(kernels::ConstRows dy, kernels::ConstRows reduced,
+                      const GroupGradients& out) const;
+  // Adds (dy · s·B)ᵀ · in to the gradient of A; reads dy's extra columns.
+  void add_a_gradient(kernels::ConstRows dy, kernels::ConstRows in,
+                      const GroupGradients& out) const;
+
+ private:
+  bool adapted() const { return group_.extra() > 0; }
+  const void* column(const void* data, std::int64_t index) const;
+  const void* weight_at(std::int64_t row, std::int64_t col) const;
+
+  Place place_;
+  const kernels::AugmentedGroup& group_;
+  void* weight_;
+};
+
+}  // namespace qlora::fused
