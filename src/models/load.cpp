@@ -4,6 +4,11 @@
 #include "qlora/models/llama.h"
 #include "qlora/tensor/bridge.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -49,7 +54,8 @@ bool named_in(const std::vector<std::string>& modules, const std::string& path) 
 // Reads the parts of one model; each function names what it reads.
 class Loader {
  public:
-  Loader(const io::WeightSource& source, const io::ModelConfig& config, const LoadOptions& options,
+  // source: null makes random weights.
+  Loader(const io::WeightSource* source, const io::ModelConfig& config, const LoadOptions& options,
          at::ScalarType dtype)
       : source_(source), config_(config), options_(options), dtype_(dtype) {}
 
@@ -97,9 +103,11 @@ class Loader {
   }
 
   at::Tensor dense(const std::string& name, const std::vector<std::int64_t>& shape) const {
-    io::expect_shape(source_, name, shape);
-    const DType stored = dtype_ == at::kDouble ? DType::Float32 : options_.dtype;
-    return read_weight(source_, name, stored).to(options_.device, dtype_);
+    if (source_ == nullptr) {
+      return name.ends_with(".bias") ? at::zeros(shape, on_device()) : random(shape).to(dtype_);
+    }
+    io::expect_shape(*source_, name, shape);
+    return read_weight(*source_, name, options_.dtype).to(options_.device, dtype_);
   }
 
   nn::RmsNorm norm(const std::string& path, std::int64_t width) const {
@@ -108,23 +116,38 @@ class Loader {
 
   nn::Linear linear(const std::string& path, std::int64_t out, std::int64_t in, bool bias) const {
     const std::string name = path + ".weight";
-    io::expect_shape(source_, name, {out, in});
     const at::Tensor bias_tensor = bias ? dense(path + ".bias", {out}) : at::Tensor();
-    if (const auto stored = source_.prequantized(name)) {
-      const auto weight = adopt(*stored)->to(options_.device);
-      source_.release(name);
-      return {weight, bias_tensor, compute_dtype()};
+    if (source_ != nullptr) {
+      io::expect_shape(*source_, name, {out, in});
+      if (const auto stored = source_->prequantized(name)) {
+        const auto weight = adopt(*stored)->to(options_.device);
+        source_->release(name);
+        return {weight, bias_tensor, compute_dtype()};
+      }
     }
     const auto& q = options_.quantization;
     if (!q.load_in_4bit || named_in(q.llm_int8_skip_modules, path)) {
       return nn::Linear(dense(name, {out, in}), bias_tensor);
     }
     // Quantized from the checkpoint's own precision, not from the activations'.
-    const at::Tensor original = read_weight(source_, name, source_.info(name).dtype);
-    return {tensor::quantize(original.to(options_.device), q.bnb_4bit_quant_type, kBlock,
-                             q.bnb_4bit_use_double_quant),
+    const at::Tensor original = original_weight(name, {out, in});
+    return {tensor::quantize(original, q.bnb_4bit_quant_type, kBlock, q.bnb_4bit_use_double_quant),
             bias_tensor, compute_dtype()};
   }
+
+  at::Tensor original_weight(const std::string& name, at::IntArrayRef shape) const {
+    if (source_ == nullptr) return random(shape);
+    return read_weight(*source_, name, source_->info(name).dtype).to(options_.device);
+  }
+
+  // Matrices as transformers initialises them, norms 1.
+  at::Tensor random(at::IntArrayRef shape) const {
+    const auto options = on_device().dtype(at::kBFloat16);
+    if (shape.size() == 1) return at::ones(shape, options);
+    return at::randn(shape, options).mul_(kInitialDeviation);
+  }
+
+  at::TensorOptions on_device() const { return at::TensorOptions(options_.device).dtype(dtype_); }
 
   at::ScalarType compute_dtype() const {
     if (dtype_ == at::kDouble) return dtype_;
@@ -133,8 +156,9 @@ class Loader {
   }
 
   static constexpr std::int64_t kBlock = 64;  // bitsandbytes' default
+  static constexpr double kInitialDeviation = 0.02;
 
-  const io::WeightSource& source_;
+  const io::WeightSource* source_;
   const io::ModelConfig& config_;
   const LoadOptions& options_;
   at::ScalarType dtype_;
@@ -144,7 +168,7 @@ std::unique_ptr<CausalLM> load_as(const std::filesystem::path& path, const LoadO
                                   at::ScalarType dtype) {
   io::ModelConfig config = io::read_model_config(path);
   const auto source = io::open_weights(path);
-  LlamaParts parts = Loader(*source, config, options, dtype).read_all();
+  LlamaParts parts = Loader(source.get(), config, options, dtype).read_all();
   return std::make_unique<Llama>(std::move(config), std::move(parts), dtype);
 }
 
@@ -152,6 +176,12 @@ std::unique_ptr<CausalLM> load_as(const std::filesystem::path& path, const LoadO
 
 std::unique_ptr<CausalLM> load(const std::filesystem::path& path, const LoadOptions& options) {
   return load_as(path, options, tensor::scalar_type(options.dtype));
+}
+
+std::unique_ptr<CausalLM> make_random_model(io::ModelConfig config, const LoadOptions& options) {
+  const at::ScalarType dtype = tensor::scalar_type(options.dtype);
+  LlamaParts parts = Loader(nullptr, config, options, dtype).read_all();
+  return std::make_unique<Llama>(std::move(config), std::move(parts), dtype);
 }
 
 std::unique_ptr<CausalLM> load_reference(const std::filesystem::path& path) {

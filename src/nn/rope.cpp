@@ -49,13 +49,17 @@ RopeTable::RopeTable(const std::vector<double>& frequencies, std::int64_t limit,
       options_(at::TensorOptions(device).dtype(dtype)) {}
 
 at::Tensor RopeTable::rotate(const at::Tensor& x, std::int64_t offset) {
-  const std::int64_t end = offset + x.size(1);
-  if (end > limit_) {
+  const Tables all = tables(offset + x.size(1));
+  return Rotate::apply(x, all.cos.slice(0, offset), all.sin.slice(0, offset));
+}
+
+RopeTable::Tables RopeTable::tables(std::int64_t positions) {
+  if (positions > limit_) {
     fail("a context of {} tokens is longer than the {} positions that this model knows; shorten it",
-         end, limit_);
+         positions, limit_);
   }
-  if (!cos_.defined() || cos_.size(0) < end) grow(end);
-  return Rotate::apply(x, cos_.slice(0, offset, end), sin_.slice(0, offset, end));
+  if (!cos_.defined() || cos_.size(0) < positions) grow(positions);
+  return {cos_.slice(0, 0, positions), sin_.slice(0, 0, positions)};
 }
 
 void RopeTable::grow(std::int64_t positions) {

@@ -36,12 +36,14 @@ at::ScalarType scalar_type(DType dtype) {
   fail("element type {} has no LibTorch counterpart", name_of(dtype));
 }
 
-DType dtype_of(const at::Tensor& tensor) {
+DType dtype_of(at::ScalarType dtype) {
   for (const Pair& pair : kPairs) {
-    if (pair.scalar == tensor.scalar_type()) return pair.dtype;
+    if (pair.scalar == dtype) return pair.dtype;
   }
-  fail("LibTorch element type {} has no stored counterpart", c10::toString(tensor.scalar_type()));
+  fail("LibTorch element type {} has no stored counterpart", c10::toString(dtype));
 }
+
+DType dtype_of(const at::Tensor& tensor) { return dtype_of(tensor.scalar_type()); }
 
 kernels::Stream current_stream(const at::Tensor& tensor) {
   if (!tensor.is_cuda()) return nullptr;

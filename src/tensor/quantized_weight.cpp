@@ -12,15 +12,6 @@
 namespace qlora::tensor {
 namespace {
 
-kernels::Absmax absmax_view(const QuantizedWeight& w) {
-  if (!w.nested()) return {.values = w.absmax.const_data_ptr<float>()};
-  return {.values = nullptr,
-          .codes = w.absmax_codes.const_data_ptr<std::uint8_t>(),
-          .nested_values = w.nested_absmax.const_data_ptr<float>(),
-          .nested_map = w.nested_map.const_data_ptr<float>(),
-          .offset = w.offset};
-}
-
 at::Tensor dynamic_map_on(c10::Device device) {
   const at::ArrayRef<float> map(kernels::kSignedMap.values, kernels::kSignedMap.size());
   return at::tensor(map, at::TensorOptions(at::kFloat)).to(device);
@@ -43,6 +34,15 @@ void quantize_nested(QuantizedWeight& w, const at::Tensor& absmax) {
 
 }  // namespace
 
+kernels::Absmax QuantizedWeight::scales() const {
+  if (!nested()) return {.values = absmax.const_data_ptr<float>()};
+  return {.values = nullptr,
+          .codes = absmax_codes.const_data_ptr<std::uint8_t>(),
+          .nested_values = nested_absmax.const_data_ptr<float>(),
+          .nested_map = nested_map.const_data_ptr<float>(),
+          .offset = offset};
+}
+
 std::int64_t QuantizedWeight::element_count() const {
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) count *= extent;
@@ -63,7 +63,7 @@ at::Tensor QuantizedWeight::dequantize(at::ScalarType dtype) const {
   at::Tensor dense = at::empty(shape, packed.options().dtype(dtype));
   const auto run =
       packed.is_cuda() ? kernels::cuda::dequantize_4bit : kernels::cpu::dequantize_4bit;
-  run(type, packed.const_data_ptr<std::uint8_t>(), absmax_view(*this), 0, element_count(), block,
+  run(type, packed.const_data_ptr<std::uint8_t>(), scales(), 0, element_count(), block,
       dense.mutable_data_ptr(), dtype_of(dense), current_stream(packed));
   return dense;
 }

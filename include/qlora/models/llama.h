@@ -46,14 +46,18 @@ class Llama final : public CausalLM {
   const io::ModelConfig& config() const override { return config_; }
   c10::Device device() const override { return parts_.embedding.weight().device(); }
 
+  // For the fused path, which reads the weights itself.
+  LlamaParts& parts() { return parts_; }
+  nn::RopeTable& rope() { return rope_; }
+  at::ScalarType dtype() const { return dtype_; }
+  // The output projection where it is one dense matrix and nothing else; null otherwise.
+  const at::Tensor* plain_head_weight();
+
  private:
   at::Tensor run_layer(std::size_t index, const at::Tensor& x, const nn::ForwardContext& context,
                        nn::KvCache* cache);
   at::Tensor attend(std::size_t index, const at::Tensor& x, const nn::ForwardContext& context,
                     nn::KvCache* cache);
-
-  // The output projection where it is one dense matrix and nothing else; null otherwise.
-  const at::Tensor* plain_head_weight();
 
   io::ModelConfig config_;
   LlamaParts parts_;

@@ -22,7 +22,10 @@ struct LoadOptions {
 // missing or of the wrong shape (names the file, expected, found), an unknown architecture.
 std::unique_ptr<CausalLM> load(const std::filesystem::path& path, const LoadOptions& options);
 
-// The same model with float64 weights and activations, for reference arithmetic in tests.
+// A model of that shape with random weights, made on the device: for measuring speed and memory.
+std::unique_ptr<CausalLM> make_random_model(io::ModelConfig config, const LoadOptions& options);
+
+// What load() reads, with float64 weights and activations, for reference arithmetic in tests.
 std::unique_ptr<CausalLM> load_reference(const std::filesystem::path& path);
 
 // One weight, dense, on the CPU, in `dtype`; packed 4-bit weights are dequantized.

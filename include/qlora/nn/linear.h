@@ -28,6 +28,9 @@ class Linear {
   const tensor::QuantizedWeightPtr& quantized() const { return quantized_; }
   std::optional<LoraAdapter>& adapter() { return adapter_; }
 
+  // The element type of a quantized weight's products.
+  at::ScalarType compute_dtype() const { return compute_dtype_; }
+
   // The weight that the layer computes with, adapter apart, as [out, in] of `dtype`.
   at::Tensor dense_weight(at::ScalarType dtype) const;
 

@@ -34,6 +34,9 @@ class LoraAdapter {
   // scaling · B · A, float32 [out, in] (float64 where A is).
   at::Tensor delta() const;
 
+  double scaling() const { return scaling_; }
+  double dropout() const { return dropout_; }
+
   at::Tensor a;  // [r, in], trainable
   at::Tensor b;  // [out, r], trainable
 

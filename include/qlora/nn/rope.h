@@ -21,6 +21,12 @@ class RopeTable {
   // once. Throws Error beyond the limit.
   at::Tensor rotate(const at::Tensor& x, std::int64_t offset);
 
+  struct Tables {
+    at::Tensor cos, sin;  // [positions, 1, D/2]
+  };
+  // Of the first `positions` positions. Throws Error beyond the limit.
+  Tables tables(std::int64_t positions);
+
  private:
   void grow(std::int64_t positions);
 

@@ -10,6 +10,7 @@
 namespace qlora::tensor {
 
 at::ScalarType scalar_type(DType dtype);
+DType dtype_of(at::ScalarType dtype);
 DType dtype_of(const at::Tensor& tensor);
 
 // The stream that LibTorch currently uses on the tensor's device; nullptr on the CPU.

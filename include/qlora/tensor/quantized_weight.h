@@ -27,6 +27,8 @@ struct QuantizedWeight : torch::CustomClassHolder {
   float offset = 0;
 
   bool nested() const { return absmax_codes.defined(); }
+  // The scales as kernels take them; valid while this object lives.
+  kernels::Absmax scales() const;
   std::int64_t element_count() const;
   // Bytes held on the device.
   std::int64_t byte_count() const;

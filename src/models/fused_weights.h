@@ -1,0 +1,47 @@
+#pragma once
+// A Llama's tensors as the fused path reads them.
+
+#include "qlora/fused/decoder.h"
+#include "qlora/models/llama.h"
+
+#include <vector>
+
+namespace qlora::models {
+
+// Sizes of the model's layers: of the largest group, where layers differ.
+fused::StepShape fused_shape(Llama& model);
+
+// Points into the model and into memory of its own: 16-bit copies of the adapters, and one buffer
+// in which all their gradients lie.
+class FusedWeights {
+ public:
+  // For documents of up to `positions` tokens.
+  FusedWeights(Llama& model, std::int64_t positions);
+
+  const fused::DecoderWeights& view() const { return view_; }
+  // Gradients zero and given to the parameters; the copies as the parameters are.
+  void begin_update();
+
+ private:
+  struct Adapter {
+    nn::LoraAdapter* source;
+    at::Tensor a, scaled_b;     // compute copies
+    at::Tensor grad_a, grad_b;  // float32, parts of gradients_
+  };
+
+  void add_layer(LlamaLayer& layer);
+  void add_group(fused::LayerWeights& layer, std::size_t group,
+                 const std::vector<nn::Linear*>& members);
+  void add_adapter(nn::LoraAdapter& source, kernels::AugmentedPart& part);
+  void place_gradients();
+  const void* held(const at::Tensor& tensor);
+
+  Llama& model_;
+  at::ScalarType dtype_;
+  fused::DecoderWeights view_;
+  std::vector<Adapter> adapters_;  // in the order of layers, groups, parts
+  std::vector<at::Tensor> held_;   // converted tensors that the view points into
+  at::Tensor gradients_;
+};
+
+}  // namespace qlora::models

@@ -1,0 +1,107 @@
+#include "step_inputs.h"
+
+#include "qlora/base/error.h"
+#include "qlora/base/narrow.h"
+#include "qlora/tensor/bridge.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace qlora::models {
+namespace {
+
+constexpr std::int64_t kIgnoredLabel = -100;
+// Lists start on 16 bytes.
+constexpr std::int64_t kListUnit = 4;
+
+}  // namespace
+
+StepInputs::Layout StepInputs::make_layout() const {
+  std::int64_t used = 0;
+  const auto list = [&](std::int64_t count) {
+    const std::int64_t start = used;
+    used += div_up(count, kListUnit) * kListUnit;
+    return start;
+  };
+  const std::int64_t labels = div_up(attention_.tokens, loss_rows_) * loss_rows_;
+  Layout layout{};
+  layout.ids = list(attention_.tokens);
+  layout.positions = list(attention_.tokens);
+  layout.starts = list(attention_.slots + 1);
+  layout.labelled = list(labels);
+  layout.labels = list(labels);
+  layout.scale = list(1);
+  layout.total = used;
+  return layout;
+}
+
+StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t loss_rows,
+                       c10::Device device)
+    : attention_(attention), loss_rows_(loss_rows), layout_(make_layout()) {
+  const auto on = at::TensorOptions(device);
+  for (Staging& staging : staging_) {
+    staging.pinned = at::zeros({layout_.total}, at::TensorOptions(at::kInt).pinned_memory(true));
+  }
+  device_ = at::zeros({layout_.total}, on.dtype(at::kInt));
+  lengths_ = at::zeros({attention.slots}, on.dtype(at::kInt));
+  offsets_ = at::zeros({kernels::kDocumentOffsets, attention.slots + 1}, on.dtype(at::kLong));
+  loss_ = at::zeros({1}, on.dtype(at::kDouble));
+  auto* lists = device_.mutable_data_ptr<std::int32_t>();
+  view_ = {.ids = lists + layout_.ids,
+           .positions = lists + layout_.positions,
+           .documents = {.starts = lists + layout_.starts,
+                         .lengths = lengths_.mutable_data_ptr<std::int32_t>(),
+                         .offsets = offsets_.mutable_data_ptr<std::int64_t>()},
+           .labelled = lists + layout_.labelled,
+           .labels = lists + layout_.labels,
+           .loss_scale = reinterpret_cast<const float*>(lists + layout_.scale),
+           .loss = loss_.mutable_data_ptr<double>()};
+}
+
+std::int64_t StepInputs::load(const TokenRows& batch, std::int64_t length, double scale) {
+  Staging& staging = staging_[next_++ % staging_.size()];
+  staging.copied.synchronize();
+  auto* out = staging.pinned.mutable_data_ptr<std::int32_t>();
+  const std::int64_t labelled = write(batch, length, out);
+  out[layout_.scale] = std::bit_cast<std::int32_t>(static_cast<float>(scale));
+  device_.copy_(staging.pinned, /*non_blocking=*/true);
+  staging.copied.record(c10::cuda::getCurrentCUDAStream());
+  kernels::cuda::index_documents(attention_, view_.documents, tensor::current_stream(device_));
+  return labelled;
+}
+
+std::int64_t StepInputs::write(const TokenRows& batch, std::int64_t length,
+                               std::int32_t* out) const {
+  QLORA_ASSERT(batch.rows <= attention_.slots && batch.length <= length &&
+               attention_.slots * length <= attention_.tokens);
+  std::fill_n(out, layout_.scale, 0);
+  for (std::int64_t row = 0; row <= attention_.slots; ++row) {
+    out[layout_.starts + row] = static_cast<std::int32_t>(row * length);
+  }
+  for (std::int64_t t = 0; t < attention_.slots * length; ++t) {
+    out[layout_.positions + t] = static_cast<std::int32_t>(t % length);
+  }
+  std::int64_t labelled = 0;
+  for (std::int64_t row = 0; row < batch.rows; ++row) {
+    for (std::int64_t t = 0; t < batch.length; ++t) {
+      const auto from = static_cast<std::size_t>(row * batch.length + t);
+      const auto at = static_cast<std::int32_t>(row * length + t);
+      out[layout_.ids + at] = narrow<std::int32_t>(batch.ids[from]);
+      // A token predicts the one behind it.
+      if (t + 1 == batch.length || batch.labels[from + 1] == kIgnoredLabel) continue;
+      out[layout_.labelled + labelled] = at;
+      out[layout_.labels + labelled++] = narrow<std::int32_t>(batch.labels[from + 1]);
+    }
+  }
+  const std::int64_t end = div_up(labelled, loss_rows_) * loss_rows_;
+  std::fill(out + layout_.labelled + labelled, out + layout_.labelled + end, -1);
+  std::fill(out + layout_.labels + labelled, out + layout_.labels + end,
+            static_cast<std::int32_t>(kIgnoredLabel));
+  return labelled;
+}
+
+}  // namespace qlora::models

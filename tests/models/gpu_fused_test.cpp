@@ -1,0 +1,191 @@
+// The fused path against the plain path, both against float64.
+
+#include "qlora/base/json.h"
+#include "qlora/base/random.h"
+#include "qlora/models/adapters.h"
+#include "qlora/models/fused_llama.h"
+#include "qlora/models/load.h"
+#include "support/gpu.h"
+
+#include <gtest/gtest.h>
+
+#include <ATen/Context.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+
+namespace qlora::models {
+namespace {
+
+// Real layers' proportions in small: head sizes, grouped and single heads, an intermediate size
+// that is no multiple of 8, biases, q/k norm, tied and untied output.
+struct Family {
+  const char* name;
+  const char* type;
+  std::int64_t hidden, intermediate, heads, key_heads, head_dim;
+  bool tied;
+};
+constexpr Family kFusedFamilies[] = {
+    {"llama_64", "llama", 256, 344, 4, 4, 64, false},
+    {"llama_80_grouped", "llama", 320, 512, 4, 1, 80, true},
+    {"llama_128_grouped", "llama", 256, 172, 2, 1, 128, false},
+    {"qwen2_bias", "qwen2", 256, 512, 4, 2, 64, true},
+    {"qwen3_norm", "qwen3", 256, 512, 4, 2, 128, false},
+};
+
+constexpr std::uint64_t kSeeds = 5;
+const c10::Device kGpu(c10::kCUDA, 0);
+
+// Ids and labels of rows of an odd length, a third of the labels masked.
+struct Batch {
+  std::int64_t rows = 3, length = 37;
+  std::vector<std::int64_t> ids, labels;
+
+  Batch(std::uint64_t seed, std::int64_t vocabulary) {
+    const RandomStream stream(seed, "batch");
+    for (std::int64_t i = 0; i < rows * length; ++i) {
+      const std::uint64_t draw = stream.bits(static_cast<std::uint64_t>(i));
+      ids.push_back(static_cast<std::int64_t>(draw % static_cast<std::uint64_t>(vocabulary)));
+      labels.push_back(draw % 3 == 0 ? -100 : ids.back());
+    }
+  }
+  at::Tensor tensor(std::vector<std::int64_t> values, c10::Device device) const {
+    return at::tensor(values).view({rows, length}).to(device);
+  }
+};
+
+struct Result {
+  double loss = 0;
+  std::vector<std::pair<std::string, at::Tensor>> gradients;  // float64, on the CPU
+};
+
+LoadOptions options_for(DType dtype, c10::Device device) {
+  LoadOptions options{.dtype = dtype, .device = device};
+  options.quantization.load_in_4bit = true;
+  options.quantization.bnb_4bit_use_double_quant = true;
+  return options;
+}
+
+std::unique_ptr<CausalLM> random_model(const Family& f, DType dtype, c10::Device device) {
+  const Json config = {{"model_type", f.type},
+                       {"hidden_size", f.hidden},
+                       {"intermediate_size", f.intermediate},
+                       {"num_hidden_layers", 2},
+                       {"num_attention_heads", f.heads},
+                       {"num_key_value_heads", f.key_heads},
+                       {"head_dim", f.head_dim},
+                       {"vocab_size", 300},
+                       {"max_position_embeddings", 128},
+                       {"rms_norm_eps", 1e-5},
+                       {"tie_word_embeddings", f.tied}};
+  return make_random_model(io::model_config_from_json(config, f.name), options_for(dtype, device));
+}
+
+// A model in float64 on the CPU with the same weights.
+std::unique_ptr<CausalLM> reference_of(CausalLM& model, const Family& f) {
+  std::vector<at::Tensor> dense;
+  std::vector<tensor::QuantizedWeightPtr> packed;
+  const auto exact = [](const at::Tensor& t) {
+    return t.defined() ? t.detach().to(c10::kCPU, at::kDouble) : t;
+  };
+  model.visit(
+      {.linear =
+           [&](const std::string&, nn::Linear& m) {
+             packed.push_back(m.quantized() ? m.quantized()->to(c10::kCPU) : nullptr);
+             dense.insert(dense.end(), {exact(m.weight()), exact(m.bias())});
+           },
+       .embedding = [&](const std::string&,
+                        nn::Embedding& m) { dense.push_back(exact(m.weight())); },
+       .norm = [&](const std::string&, nn::RmsNorm& m) { dense.push_back(exact(m.weight())); }});
+  auto reference = random_model(f, DType::Float64, c10::kCPU);
+  std::size_t next = 0, next_packed = 0;
+  reference->visit(
+      {.linear =
+           [&](const std::string&, nn::Linear& m) {
+             const auto& quantized = packed.at(next_packed++);
+             const at::Tensor weight = dense.at(next++), bias = dense.at(next++);
+             m = quantized ? nn::Linear(quantized, bias, at::kDouble) : nn::Linear(weight, bias);
+           },
+       .embedding = [&](const std::string&, nn::Embedding& m) { m.weight() = dense.at(next++); },
+       .norm = [&](const std::string&, nn::RmsNorm& m) { m.weight() = dense.at(next++); }});
+  return reference;
+}
+
+void attach(CausalLM& model, DType dtype, std::uint64_t seed) {
+  nn::LoraConfig config;
+  config.r = 4;
+  config.lora_alpha = 8;
+  config.init_lora_weights = nn::LoraInit::Random;
+  attach_lora(model, to_adapter_config(config, "base"), dtype, seed);
+}
+
+Result collect(CausalLM& model, double loss) {
+  Result result{.loss = loss, .gradients = {}};
+  for (const auto& p : trainable_parameters(model)) {
+    result.gradients.emplace_back(p.name, p.value.grad().to(c10::kCPU, at::kDouble).clone());
+  }
+  return result;
+}
+
+Result run_plain(CausalLM& model, const Batch& batch) {
+  const at::Tensor hidden = model.hidden_states(batch.tensor(batch.ids, model.device()), {});
+  const at::Tensor loss = model.loss_sum(hidden, batch.tensor(batch.labels, model.device()), {});
+  torch::autograd::backward({loss});
+  return collect(model, loss.item<double>());
+}
+
+Result run_fused(CausalLM& model, const Batch& batch, std::int64_t memory) {
+  FusedLlama fused(dynamic_cast<Llama&>(model),
+                   {.rows = batch.rows, .length = batch.length, .memory = memory});
+  fused.begin_update();
+  fused.accumulate({batch.rows, batch.length, batch.ids, batch.labels}, 1.0);
+  return collect(model, fused.loss());
+}
+
+double cosine(const at::Tensor& a, const at::Tensor& b) {
+  return ((a * b).sum() / (a.norm() * b.norm())).item<double>();
+}
+
+double distance(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
+
+class GpuFused : public testing::TestWithParam<Family> {
+ protected:
+  static constexpr std::int64_t kMemory = std::int64_t{1} << 30;
+};
+
+TEST_P(GpuFused, IsAsNearToFloat64AsThePlainPath) {
+  QLORA_REQUIRE_GPU();
+  double log_plain = 0, log_fused = 0;
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    at::manual_seed(seed);
+    const auto model = random_model(GetParam(), DType::BFloat16, kGpu);
+    const auto reference = reference_of(*model, GetParam());
+    attach(*model, DType::Float32, seed);
+    attach(*reference, DType::Float64, seed);
+    const Batch batch(seed, model->config().vocab_size);
+    const Result exact = run_plain(*reference, batch);
+    const Result plain = run_plain(*model, batch);
+    for (const auto& p : trainable_parameters(*model)) at::Tensor(p.value).mutable_grad().reset();
+    const Result fused = run_fused(*model, batch, kMemory);
+    EXPECT_NEAR(fused.loss / exact.loss, 1.0, 2e-3) << "seed " << seed;
+    ASSERT_EQ(fused.gradients.size(), exact.gradients.size());
+    for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
+      const auto& [name, gradient] = exact.gradients[i];
+      EXPECT_GE(cosine(fused.gradients[i].second, gradient), 0.9995) << name << " seed " << seed;
+      log_plain += std::log(distance(plain.gradients[i].second, gradient));
+      log_fused += std::log(distance(fused.gradients[i].second, gradient));
+    }
+  }
+  EXPECT_LE(log_fused, log_plain);
+  const double count = static_cast<double>(kSeeds) * 2 * 7 * 2;
+  RecordProperty("fused", std::to_string(std::exp(log_fused / count)));
+  RecordProperty("plain", std::to_string(std::exp(log_plain / count)));
+}
+
+INSTANTIATE_TEST_SUITE_P(GpuFamilies, GpuFused, testing::ValuesIn(kFusedFamilies),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+}  // namespace
+}  // namespace qlora::models
