@@ -69,9 +69,7 @@ StepResult Trainer::train_step(std::int64_t step) {
     labels += batch.label_count;
     result.tokens += batch.token_count;
   }
-  for (const data::Batch& batch : batches) {
-    result.loss += accumulate(batch, window.epoch, labels) / static_cast<double>(labels);
-  }
+  result.loss = accumulate(batches, window.epoch, labels);
   result.gradient_norm = optimizer_.gradient_norm(1 / scaler_.scale());
   result.learning_rate = optim::learning_rate(schedule_, optimizer_.steps());
   const double unscale = 1 / scaler_.scale();
@@ -99,7 +97,23 @@ std::vector<data::Batch> Trainer::take_batches(const UpdateWindow& window) {
   return batches;
 }
 
-double Trainer::accumulate(const data::Batch& batch, std::int64_t epoch, std::int64_t labels) {
+double Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
+                           std::int64_t labels) {
+  const double scale = scaler_.scale() / static_cast<double>(labels);
+  double sum = 0;
+  if (parts_.fused != nullptr) {
+    parts_.fused->begin_update();
+    for (const data::Batch& batch : batches) {
+      parts_.fused->accumulate({batch.rows, batch.length, batch.input_ids, batch.labels}, scale);
+    }
+    sum = parts_.fused->loss();
+  } else {
+    for (const data::Batch& batch : batches) sum += accumulate_plain(batch, epoch, scale);
+  }
+  return sum / static_cast<double>(labels);
+}
+
+double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale) {
   const DeviceBatch inputs = to_device(batch, parts_.model.device());
   const nn::ForwardContext context{.training = true,
                                    .tokens = inputs.tokens,
@@ -108,7 +122,7 @@ double Trainer::accumulate(const data::Batch& batch, std::int64_t epoch, std::in
                                    .recompute_activations = config_.gradient_checkpointing};
   const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);
   const at::Tensor loss = parts_.model.loss_sum(hidden, inputs.labels, context);
-  torch::autograd::backward({loss * (scaler_.scale() / static_cast<double>(labels))});
+  torch::autograd::backward({loss * scale});
   return loss.item<double>();
 }
 

@@ -5,6 +5,7 @@
 #include "qlora/models/load.h"
 #include "qlora/run/training_base.h"
 #include "qlora/train/memory_estimate.h"
+#include "qlora/train/training_path.h"
 
 #include <algorithm>
 #include <span>
@@ -57,6 +58,7 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));
+  fused_ = choose_training_path(*model_, config.training, train_->longest());
 }
 
 data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
@@ -89,6 +91,7 @@ Trainer TrainingRun::make_trainer() {
                   .adapter = adapter_,
                   .train = *train_,
                   .validation = validation_ ? &*validation_ : nullptr,
+                  .fused = fused_.get(),
                   .loss_scaling = half,
                   .write_companions = [this](const fs::path& d) { write_companions(d); }},
                  config_.training);

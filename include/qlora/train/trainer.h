@@ -4,6 +4,7 @@
 #include "qlora/data/batch_loader.h"
 #include "qlora/data/batch_plan.h"
 #include "qlora/models/adapters.h"
+#include "qlora/models/fused_llama.h"
 #include "qlora/optim/adamw.h"
 #include "qlora/optim/schedule.h"
 #include "qlora/train/checkpoint.h"
@@ -25,6 +26,7 @@ struct TrainerParts {
   io::AdapterConfig adapter;
   const data::BatchPlan& train;
   const data::BatchPlan* validation = nullptr;  // null: no evaluation
+  models::FusedLlama* fused = nullptr;          // null: training takes the plain path
   bool loss_scaling = false;
   // Writes what belongs beside a saved adapter (tokenizer, training base) into a directory.
   std::function<void(const std::filesystem::path&)> write_companions;
@@ -53,8 +55,11 @@ class Trainer {
 
  private:
   std::vector<data::Batch> take_batches(const UpdateWindow& window);
-  // Forward and backward of one micro-batch; the loss summed over its labels.
-  double accumulate(const data::Batch& batch, std::int64_t epoch, std::int64_t labels);
+  // Forward and backward of an update's micro-batches; the mean loss over their labels.
+  double accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
+                    std::int64_t labels);
+  // The same for one micro-batch on the plain path; the loss summed over its labels.
+  double accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale);
   void report(const StepResult& result);
   void evaluate_now();
   void save_checkpoint();

@@ -69,6 +69,8 @@ struct TrainingConfig {
   bool fp16 = false;
   bool bf16 = false;
   bool gradient_checkpointing = false;
+  bool fused = true;
+  std::optional<double> memory_limit;
   bool group_by_length = false;
   std::int64_t dataloader_num_workers = 0;
   double logging_steps = 10;
@@ -137,6 +139,12 @@ struct TrainingConfig {
     v.check(!(fp16 && bf16), "bf16", "fp16 and bf16 are both true; expected one of them at most");
     v.field("gradient_checkpointing", gradient_checkpointing,
             "recompute each block in the backward pass: less memory, a third more time");
+    v.field("fused", fused,
+            "train by fused kernels and CUDA graphs where the model and the settings allow it");
+    v.field("memory_limit", memory_limit,
+            "GiB of GPU memory that the fused path may fill, recomputing what does not fit (it "
+            "passes over gradient_checkpointing); null is what the card has free",
+            above(0));
     v.field("group_by_length", group_by_length, "batch samples of similar length");
     v.field("dataloader_num_workers", dataloader_num_workers,
             "threads that prepare batches ahead; 0 prepares them in place", Range{0, 256});

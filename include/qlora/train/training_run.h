@@ -34,6 +34,7 @@ class TrainingRun {
   std::unique_ptr<text::Tokenizer> tokenizer_;
   data::Dataset dataset_;
   std::unique_ptr<models::CausalLM> model_;
+  std::unique_ptr<models::FusedLlama> fused_;  // null: training takes the plain path
   io::AdapterConfig adapter_;
   std::optional<data::BatchPlan> train_;
   std::optional<data::BatchPlan> validation_;

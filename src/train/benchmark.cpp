@@ -1,0 +1,138 @@
+#include "qlora/train/benchmark.h"
+
+#include "qlora/base/json.h"
+#include "qlora/base/random.h"
+#include "qlora/models/load.h"
+#include "qlora/tensor/device.h"
+#include "qlora/train/trainer.h"
+#include "qlora/train/training_path.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <string_view>
+
+namespace qlora::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct Shape {
+  std::string_view name, model_type;
+  std::int64_t hidden, intermediate, layers, heads, key_heads, head_dim, vocabulary, context;
+  double rope_theta;
+  bool tied;
+};
+
+// From the config.json that their authors published; EXAONE differs from Llama in names alone.
+constexpr Shape kShapes[] = {
+    {"exaone-3.5-2.4b", "llama", 2560, 7168, 30, 32, 8, 80, 102400, 32768, 1e6, true},
+    {"llama-2-7b", "llama", 4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e4, false},
+    {"llama-3-8b", "llama", 4096, 14336, 32, 32, 8, 128, 128256, 8192, 5e5, false},
+    {"qwen3-8b", "qwen3", 4096, 12288, 36, 32, 8, 128, 151936, 40960, 1e6, false},
+};
+
+Json shape_config(const std::string& name) {
+  const auto* shape = std::find_if(std::begin(kShapes), std::end(kShapes),
+                                   [&](const Shape& s) { return s.name == name; });
+  return {{"model_type", shape->model_type},
+          {"hidden_size", shape->hidden},
+          {"intermediate_size", shape->intermediate},
+          {"num_hidden_layers", shape->layers},
+          {"num_attention_heads", shape->heads},
+          {"num_key_value_heads", shape->key_heads},
+          {"head_dim", shape->head_dim},
+          {"vocab_size", shape->vocabulary},
+          {"max_position_embeddings", shape->context},
+          {"rope_theta", shape->rope_theta},
+          {"rms_norm_eps", 1e-5},
+          {"tie_word_embeddings", shape->tied}};
+}
+
+// The setting of every comparison with other programs: bf16 on NF4 with nested scales.
+std::unique_ptr<models::CausalLM> make_model(const TrainBenchmark& options, c10::Device device) {
+  models::LoadOptions load{.dtype = DType::BFloat16, .device = device};
+  load.quantization.load_in_4bit = true;
+  load.quantization.bnb_4bit_use_double_quant = true;
+  return models::make_random_model(
+      io::model_config_from_json(shape_config(options.shape), options.shape), load);
+}
+
+std::vector<data::Sample> random_samples(const TrainBenchmark& options, std::int64_t vocabulary) {
+  const RandomStream stream(1, "benchmark");
+  std::vector<data::Sample> samples(static_cast<std::size_t>(options.batch * options.accumulation));
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    samples[i].id = static_cast<std::int64_t>(i);
+    for (std::int64_t t = 0; t < options.seq; ++t) {
+      const std::uint64_t draw = stream.bits(i * static_cast<std::uint64_t>(options.seq) + t);
+      samples[i].ids.push_back(static_cast<std::int32_t>(draw % vocabulary));
+    }
+    samples[i].labels = samples[i].ids;
+    samples[i].labels.front() = data::kNotLearned;
+  }
+  return samples;
+}
+
+TrainingConfig training_config(const TrainBenchmark& options) {
+  TrainingConfig config;
+  config.per_device_train_batch_size = options.batch;
+  config.gradient_accumulation_steps = options.accumulation;
+  config.max_steps = options.warmup + options.steps;
+  config.learning_rate = 1e-4;
+  config.optim = Optim::Adamw8bit;
+  config.bf16 = true;
+  config.fused = !options.plain;
+  config.memory_limit = options.memory_limit;
+  config.dataloader_num_workers = 1;
+  return config;
+}
+
+}  // namespace
+
+std::string benchmark_training(const TrainBenchmark& options) {
+  const auto begin = Clock::now();
+  const c10::Device device = tensor::choose_device("cuda");
+  const std::int64_t context = tensor::used_memory(device);
+  const auto model = make_model(options, device);
+  const TrainingConfig config = training_config(options);
+  const nn::LoraConfig lora{.r = options.r, .lora_alpha = 2 * options.r};
+  const io::AdapterConfig adapter = models::to_adapter_config(lora, options.shape);
+  models::attach_lora(*model, adapter, lora.dtype, 1);
+  const data::BatchPlan batches(random_samples(options, model->config().vocab_size),
+                                {.batch_size = options.batch, .shuffle = false});
+  const auto fused = choose_training_path(*model, config, options.seq);
+  Trainer trainer({.model = *model, .adapter = adapter, .train = batches, .fused = fused.get()},
+                  config);
+  trainer.train_step(0);
+  tensor::synchronize(device);
+  const double first_step = seconds_since(begin);
+  std::vector<double> seconds;
+  for (std::int64_t step = 1; step < options.warmup + options.steps; ++step) {
+    const auto start = Clock::now();
+    trainer.train_step(step);
+    tensor::synchronize(device);
+    if (step >= options.warmup) seconds.push_back(seconds_since(start));
+  }
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[seconds.size() / 2];
+  const auto gib = static_cast<double>(tensor::used_memory(device) - context) / (1 << 30);
+  const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
+  return Json{{"shape", options.shape},
+              {"seq", options.seq},
+              {"batch", options.batch},
+              {"accumulation", options.accumulation},
+              {"fused", fused != nullptr},
+              {"tokens_per_second", tokens / median},
+              {"step_seconds", median},
+              {"step_seconds_least", seconds.front()},
+              {"step_seconds_most", seconds.back()},
+              {"memory_gib", gib},
+              {"seconds_to_first_step", first_step}}
+      .dump(2);
+}
+
+}  // namespace qlora::train
