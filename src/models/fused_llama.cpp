@@ -123,6 +123,23 @@ std::optional<std::string> adapter_problem(CausalLM& model, at::ScalarType dtype
   return problem;
 }
 
+std::vector<fused::Recompute> everywhere(const fused::StepShape& shape, fused::Recompute mode) {
+  return std::vector(static_cast<std::size_t>(shape.layers), mode);
+}
+
+fused::MemoryPlan make_plan(const fused::StepShape& shape, const FusedOptions& options) {
+  auto plan =
+      options.recompute
+          ? fused::MemoryPlan(shape, everywhere(shape, *options.recompute))
+          : fused::plan_memory(shape, options.memory)
+                .value_or(fused::MemoryPlan(shape, everywhere(shape, fused::Recompute::Full)));
+  if (plan.bytes() <= options.memory) return plan;
+  fail(
+      "the activations of {} x {} tokens need {:.2f} GiB beside the weights, {:.2f} GiB are free; "
+      "lower training.per_device_train_batch_size or data.max_length",
+      options.rows, options.length, gib(plan.bytes()), gib(options.memory));
+}
+
 }  // namespace
 
 std::optional<std::string> fused_path_problem(CausalLM& model, const FusedOptions& options) {
@@ -156,7 +173,7 @@ struct FusedLlama::State {
 
 FusedLlama::State::State(Llama& model, const FusedOptions& o)
     : options(o),
-      weights(model, padded_length(o.length, o)),
+      weights(model, o.length),
       attention_shape(models::attention_shape(model, o)),
       attention(kernels::cuda::make_cudnn_attention(attention_shape)),
       matmul_workspace(device_bytes(Matmul::kWorkspaceBytes, model.device())),
@@ -166,16 +183,7 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   shape.tokens = attention_shape.tokens;
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
-  plan = fused::plan_memory(shape, options.memory);
-  if (!plan) {
-    const fused::MemoryPlan least(
-        shape, std::vector(static_cast<std::size_t>(shape.layers), fused::Recompute::Full));
-    fail(
-        "the activations of {} x {} tokens need {:.2f} GiB beside the weights, {:.2f} GiB are "
-        "free; "
-        "lower training.per_device_train_batch_size or data.max_length",
-        options.rows, options.length, gib(least.bytes()), gib(options.memory));
-  }
+  plan.emplace(make_plan(shape, options));
   block = device_bytes(plan->bytes(), model.device());
   const std::int64_t longest = padded_length(options.length, options);
   for (std::int64_t length = longest; length > 0; length -= padded_length(1, options)) {

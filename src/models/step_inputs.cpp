@@ -82,15 +82,13 @@ std::int64_t StepInputs::write(const TokenRows& batch, std::int64_t length,
   for (std::int64_t row = 0; row <= attention_.slots; ++row) {
     out[layout_.starts + row] = static_cast<std::int32_t>(row * length);
   }
-  for (std::int64_t t = 0; t < attention_.slots * length; ++t) {
-    out[layout_.positions + t] = static_cast<std::int32_t>(t % length);
-  }
   std::int64_t labelled = 0;
   for (std::int64_t row = 0; row < batch.rows; ++row) {
     for (std::int64_t t = 0; t < batch.length; ++t) {
       const auto from = static_cast<std::size_t>(row * batch.length + t);
       const auto at = static_cast<std::int32_t>(row * length + t);
       out[layout_.ids + at] = narrow<std::int32_t>(batch.ids[from]);
+      out[layout_.positions + at] = static_cast<std::int32_t>(t);
       // A token predicts the one behind it.
       if (t + 1 == batch.length || batch.labels[from + 1] == kIgnoredLabel) continue;
       out[layout_.labelled + labelled] = at;

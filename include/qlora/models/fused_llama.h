@@ -2,6 +2,7 @@
 // Training a Llama by the fused path: the same mathematics as Llama under autograd, in static
 // memory and CUDA graphs.
 
+#include "qlora/fused/memory_plan.h"
 #include "qlora/models/llama.h"
 
 #include <cstdint>
@@ -24,6 +25,8 @@ struct FusedOptions {
   std::int64_t rows = 1;    // most documents of a batch
   std::int64_t length = 1;  // most tokens of one
   std::int64_t memory = 0;  // bytes that the path may take
+  // Of every layer; nothing: each layer keeps what fits into the memory.
+  std::optional<fused::Recompute> recompute = {};
 };
 
 // Why the fused path cannot train this model on its device, or nothing.
