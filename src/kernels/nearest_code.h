@@ -63,9 +63,9 @@ class CodeFinder {
     }
   }
 
-  // For x in [-1, 1] and NaN.
+  // For x in [-1, 1] and NaN. NaN, whose bits are above infinity's, comes out one past the last
+  // code, which wraps to 0: the search gives it that, too.
   std::uint8_t find(float x) const {
-    if (std::isnan(x)) return 0;
     const int away = codes_from_zero(std::fabs(x));
     return static_cast<std::uint8_t>(std::signbit(x) ? larger(kZero - away, 0) : kZero + away);
   }

@@ -103,6 +103,10 @@ TEST(GradientNorm, AddsInTheStatedOrder) {
     gradients.push_back(test::to_bytes(x, DType::Float32));
   }
   EXPECT_EQ(norm_of(table_of(gradients, DType::Float32), {}).norm, std::sqrt(expected));
+  // Added to 1 one by one, the squares of 2^-27 vanish; the other way around they would not.
+  gradients = {test::to_bytes(std::vector<float>{1}, DType::Float32)};
+  gradients.resize(65, test::to_bytes(std::vector<float>{0x1p-27f}, DType::Float32));
+  EXPECT_EQ(norm_of(table_of(gradients, DType::Float32), {}).norm, 1);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ namespace {
 std::vector<float> hard_values(const Table<256>& map) {
   std::vector<float> values = {0.0f, -0.0f, 1e-45f, -1e-45f, 1.5f, -1.5f, INFINITY, -INFINITY};
   values.push_back(std::nanf(""));
+  values.push_back(-std::nanf(""));
   for (int code = 0; code < 256; ++code) {
     const float middle = (map[code] + map[std::min(code + 1, 255)]) * 0.5f;
     for (const float value : {middle, map[code], -middle, -map[code]}) {
