@@ -3,18 +3,18 @@
 #include "adamw_math.h"
 #include "convert.h"
 #include "largest_magnitude.h"
+#include "nearest_code.h"
 #include "qlora/base/error.h"
-#include "qlora/base/narrow.h"
 #include "qlora/base/parallel.h"
-#include "qlora/kernels/dynamic_maps.h"
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace qlora::kernels {
+namespace {
 
 AdamWScalars scalars_8bit(const AdamWStep& step) {
-  QLORA_ASSERT(step.step >= 1);
   const auto lr = static_cast<float>(step.lr);
   const auto beta1 = static_cast<float>(step.beta1);
   const auto beta2 = static_cast<float>(step.beta2);
@@ -28,13 +28,10 @@ AdamWScalars scalars_8bit(const AdamWStep& step) {
           .step_size = -lr * c2 / c1,
           .root_divisor = 1,
           .eps = c2 * static_cast<float>(step.eps),
-          .keep = 1 - lr * static_cast<float>(step.weight_decay),
-          .decays = step.weight_decay > 0,
-          .grad_scale = static_cast<float>(step.grad_scale)};
+          .keep = 1 - lr * static_cast<float>(step.weight_decay)};
 }
 
 AdamWScalars scalars_32bit(const AdamWStep& step) {
-  QLORA_ASSERT(step.step >= 1);
   const auto t = static_cast<double>(step.step);
   return {.beta1 = static_cast<float>(step.beta1),
           .one_minus_beta1 = static_cast<float>(1 - step.beta1),
@@ -43,88 +40,128 @@ AdamWScalars scalars_32bit(const AdamWStep& step) {
           .step_size = static_cast<float>(-step.lr / (1 - std::pow(step.beta1, t))),
           .root_divisor = static_cast<float>(std::sqrt(1 - std::pow(step.beta2, t))),
           .eps = static_cast<float>(step.eps),
-          .keep = static_cast<float>(1 - step.lr * step.weight_decay),
-          .decays = step.weight_decay > 0,
-          .grad_scale = static_cast<float>(step.grad_scale)};
+          .keep = static_cast<float>(1 - step.lr * step.weight_decay)};
+}
+
+}  // namespace
+
+StepScalars scalars_of(const AdamWStep& step) {
+  QLORA_ASSERT(step.step >= 1);
+  return {.eight_bit = scalars_8bit(step), .full = scalars_32bit(step)};
 }
 
 namespace cpu {
 namespace {
 
-using Moments = std::array<float, kAdamWBlock>;
+using Values = std::array<float, kAdamWBlock>;
 
-void load_moments(const std::uint8_t* codes, float absmax, const float* map, std::int64_t n,
-                  Moments& values) {
+// Elements [start, start + count) of a tensor: at most one block, whose first is `start`.
+struct Run {
+  const AdamWTensor& tensor;
+  std::int64_t start;
+  std::int64_t count;
+};
+
+void load_moments(const std::uint8_t* codes, float absmax, const Table<256>& map, std::int64_t n,
+                  Values& values) {
   for (std::int64_t i = 0; i < n; ++i) values[i] = map[codes[i]] * absmax;
 }
 
-void store_moments(const Moments& values, std::int64_t n, const float* map,
-                   const CodeFinder& finder, std::uint8_t* codes, float* absmax) {
+template <int kZero>
+void store_moments(const Values& values, std::int64_t n, const CodeFinder<kZero>& finder,
+                   std::uint8_t* codes, float* absmax) {
   *absmax = largest_magnitude(values.data(), n);
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::uint8_t code = finder.find(relative_moment(values[i], *absmax));
-    codes[i] = repair_sign(code, values[i], map);
+    const int code = finder.moment_code(values[i], relative_magnitude(values[i], *absmax));
+    codes[i] = static_cast<std::uint8_t>(code);
   }
 }
 
 template <class T>
-void update_block(const AdamW8bitState& state, T* param, const float* grad, std::int64_t block,
-                  std::int64_t n, const AdamWScalars& scalars) {
-  Moments m;
-  Moments v;
-  const std::int64_t start = block * kAdamWBlock;
-  load_moments(state.m_codes + start, state.m_absmax[block], kSignedMap.values, n, m);
-  load_moments(state.v_codes + start, state.v_absmax[block], kUnsignedMap.values, n, v);
-  for (std::int64_t i = 0; i < n; ++i) {
-    param[i] = update_8bit(param[i], grad[i], m[i], v[i], scalars);
+void update_8bit_run(const Run& run, const Values& grad, Values& param, const AdamWScalars& s) {
+  auto* m_codes = static_cast<std::uint8_t*>(run.tensor.m) + run.start;
+  auto* v_codes = static_cast<std::uint8_t*>(run.tensor.v) + run.start;
+  float* m_absmax = run.tensor.m_absmax + run.start / kAdamWBlock;
+  float* v_absmax = run.tensor.v_absmax + run.start / kAdamWBlock;
+  Values m;
+  Values v;
+  load_moments(m_codes, *m_absmax, kSignedMap, run.count, m);
+  load_moments(v_codes, *v_absmax, kUnsignedMap, run.count, v);
+  const float keep = run.tensor.decay ? s.keep : 1;
+  for (std::int64_t i = 0; i < run.count; ++i) {
+    if (is_usable(grad[i])) {
+      advance_8bit(grad[i], m[i], v[i], s);
+      param[i] = moved_8bit<T>(param[i], m[i], v[i], s, keep, Ieee{});
+    } else {
+      m[i] = v[i] = 0;
+    }
   }
-  store_moments(m, n, kSignedMap.values, signed_finder(), state.m_codes + start,
-                state.m_absmax + block);
-  store_moments(v, n, kUnsignedMap.values, unsigned_finder(), state.v_codes + start,
-                state.v_absmax + block);
+  store_moments(m, run.count, kSignedFinder, m_codes, m_absmax);
+  store_moments(v, run.count, kUnsignedFinder, v_codes, v_absmax);
 }
 
-// body(param's element type, first element, count, gradient as float32) for every block of 256.
-template <class Body>
-void for_blocks(DType param_dtype, const void* grad, DType grad_dtype, std::int64_t n,
-                const char* kernel, const Body& body) {
-  with_param_and_grad(param_dtype, grad_dtype, kernel, [&](auto element, auto) {
-    parallel_for(div_up(n, kAdamWBlock), 32, [&](std::int64_t first, std::int64_t last) {
-      std::array<float, kAdamWBlock> gradient;
-      for (std::int64_t b = first; b < last; ++b) {
-        const std::int64_t start = b * kAdamWBlock;
-        const std::int64_t count = std::min(kAdamWBlock, n - start);
-        load_floats(grad_dtype, grad, start, count, gradient.data());
-        body(element, start, count, gradient.data());
-      }
-    });
+template <class T>
+void update_32bit_run(const Run& run, const Values& grad, Values& param, const AdamWScalars& s) {
+  auto* m = static_cast<float*>(run.tensor.m) + run.start;
+  auto* v = static_cast<float*>(run.tensor.v) + run.start;
+  const float keep = run.tensor.decay ? s.keep : 1;
+  for (std::int64_t i = 0; i < run.count; ++i) {
+    param[i] = update_32bit<T>(param[i], grad[i], m[i], v[i], s, keep);
+  }
+}
+
+void write_copy(const Run& run, const Values& param) {
+  const ComputeCopy& copy = run.tensor.copy;
+  with_element(copy.dtype, "adamw", [&](auto element) {
+    using T = decltype(element);
+    for (std::int64_t i = 0; i < run.count; ++i) {
+      static_cast<T*>(copy.data)[copy_index(copy, run.start + i)] =
+          from_float<T>(param[i] * copy.scale);
+    }
   });
+}
+
+void update(const Run& run, float factor, const StepScalars& scalars) {
+  const AdamWTensor& t = run.tensor;
+  Values param;
+  Values grad;
+  load_floats(t.param_dtype, t.param, run.start, run.count, param.data());
+  load_floats(t.grad_dtype, t.grad, run.start, run.count, grad.data());
+  for (std::int64_t i = 0; i < run.count; ++i) grad[i] *= factor;
+  with_element(t.param_dtype, "adamw", [&](auto element) {
+    using T = decltype(element);
+    if (t.eight_bit()) {
+      update_8bit_run<T>(run, grad, param, scalars.eight_bit);
+    } else {
+      update_32bit_run<T>(run, grad, param, scalars.full);
+    }
+  });
+  store_floats(t.param_dtype, param.data(), run.count, t.param, run.start);
+  if (t.copy.data != nullptr) write_copy(run, param);
+}
+
+void zero_gradient(const Run& run) {
+  const auto size = static_cast<std::int64_t>(size_of(run.tensor.grad_dtype));
+  std::memset(static_cast<std::byte*>(run.tensor.grad) + run.start * size, 0,
+              static_cast<std::size_t>(run.count * size));
 }
 
 }  // namespace
 
-void adamw_8bit(const AdamW8bitState& state, void* param, DType param_dtype, const void* grad,
-                DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream) {
-  const AdamWScalars scalars = scalars_8bit(step);
-  for_blocks(param_dtype, grad, grad_dtype, n, "adamw_8bit",
-             [&](auto element, std::int64_t start, std::int64_t count, const float* gradient) {
-               auto* target = static_cast<decltype(element)*>(param) + start;
-               update_block(state, target, gradient, start / kAdamWBlock, count, scalars);
-             });
-}
-
-void adamw_32bit(const AdamW32bitState& state, void* param, DType param_dtype, const void* grad,
-                 DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream) {
-  const AdamWScalars scalars = scalars_32bit(step);
-  for_blocks(param_dtype, grad, grad_dtype, n, "adamw_32bit",
-             [&](auto element, std::int64_t start, std::int64_t count, const float* gradient) {
-               auto* target = static_cast<decltype(element)*>(param) + start;
-               float* m = state.m + start;
-               float* v = state.v + start;
-               for (std::int64_t i = 0; i < count; ++i) {
-                 target[i] = update_32bit(target[i], gradient[i], m[i], v[i], scalars);
-               }
-             });
+void adamw(const AdamWTable& table, const AdamWStep& step, const GradientNorm* norm, Stream) {
+  const StepScalars scalars = scalars_of(step);
+  parallel_for(table.chunk_count, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t c = first; c < last; ++c) {
+      const AdamWTensor& tensor = table.tensors[table.owners[c]];
+      const std::int64_t begin = (c - tensor.first_chunk) * kAdamWChunk;
+      const std::int64_t end = std::min(begin + kAdamWChunk, tensor.n);
+      for (std::int64_t start = begin; start < end; start += kAdamWBlock) {
+        const Run run{tensor, start, std::min(kAdamWBlock, end - start)};
+        if (norm->finite) update(run, norm->factor, scalars);
+        if (step.zero_gradients) zero_gradient(run);
+      }
+    }
+  });
 }
 
 }  // namespace cpu

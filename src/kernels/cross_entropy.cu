@@ -123,8 +123,11 @@ __global__ void __launch_bounds__(kMaxThreads)
   }
 }
 
+// One block of kSumThreads threads.
 __global__ void sum_losses_kernel(const float* losses, std::int64_t rows, double* sum) {
-  const double total = block_lane_sum(rows, [&](std::int64_t r) { return double{losses[r]}; });
+  const double total = block_lane_sum(rows, [&](std::int64_t r, double(&four)[4]) {
+    for (int k = 0; k < 4; ++k) four[k] = r + k < rows ? losses[r + k] : 0.0f;
+  });
   if (threadIdx.x == 0) *sum += total;
 }
 
@@ -163,7 +166,7 @@ void cross_entropy(Rows logits, DType dtype, std::int64_t rows, std::int64_t voc
 
 void sum_losses(const float* losses, std::int64_t rows, double* sum, Stream stream) {
   if (rows == 0) return;
-  sum_losses_kernel<<<1, kSumLanes, 0, as_cuda(stream)>>>(losses, rows, sum);
+  sum_losses_kernel<<<1, kSumThreads, 0, as_cuda(stream)>>>(losses, rows, sum);
   check_launch("sum_losses");
 }
 

@@ -18,13 +18,10 @@ inline unsigned grid_for(std::int64_t n, std::int64_t per_block) {
   return static_cast<unsigned>((n + per_block - 1) / per_block);
 }
 
-// The largest |value| of a warp, NaN passed over, in all lanes.
+// The largest of a warp's values in all lanes. None is negative or NaN: such floats are in the
+// order of their bits.
 __device__ inline float warp_largest(float value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, value, step);
-    if (other > value) value = other;
-  }
-  return value;
+  return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(value)));
 }
 
 // The sum of a warp's values, in all lanes.
@@ -63,6 +60,31 @@ __device__ inline std::uint32_t pack_pair(float first, float second, BFloat16) {
   std::uint32_t result;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
   return result;
+}
+
+// Four elements in one access: 16 bytes, or 8 of a 16-bit type.
+__device__ inline void load4(const float* x, float* values) {
+  const float4 raw = *reinterpret_cast<const float4*>(x);
+  values[0] = raw.x, values[1] = raw.y, values[2] = raw.z, values[3] = raw.w;
+}
+
+__device__ inline void store4(const float* values, float* x) {
+  *reinterpret_cast<float4*>(x) = make_float4(values[0], values[1], values[2], values[3]);
+}
+
+template <class T>
+__device__ void load4(const T* x, float* values) {
+  const uint2 raw = *reinterpret_cast<const uint2*>(x);
+  const std::uint32_t words[2] = {raw.x, raw.y};
+  for (int i = 0; i < 4; ++i) {
+    values[i] = to_float(T{static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16))});
+  }
+}
+
+template <class T>
+__device__ void store4(const float* values, T* x) {
+  *reinterpret_cast<uint2*>(x) =
+      make_uint2(pack_pair(values[0], values[1], T{}), pack_pair(values[2], values[3], T{}));
 }
 
 template <class T>

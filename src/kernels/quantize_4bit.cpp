@@ -62,7 +62,6 @@ void quantize_absmax(const float* absmax, std::int64_t blocks, std::uint8_t* cod
   const double sum = lane_sum(blocks, [&](std::int64_t i) { return double{absmax[i]}; });
   const float mean = static_cast<float>(sum / static_cast<double>(blocks));
   *offset = mean;
-  const CodeFinder& finder = signed_finder();
   parallel_for(div_up(blocks, kNestedBlock), 16, [&](std::int64_t first, std::int64_t last) {
     std::array<float, kNestedBlock> values;
     for (std::int64_t b = first; b < last; ++b) {
@@ -71,7 +70,8 @@ void quantize_absmax(const float* absmax, std::int64_t blocks, std::uint8_t* cod
       for (std::int64_t i = 0; i < count; ++i) values[i] = absmax[start + i] - mean;
       nested_absmax[b] = largest_magnitude(values.data(), count);
       const float scale = inverse_scale(nested_absmax[b]);
-      for (std::int64_t i = 0; i < count; ++i) codes[start + i] = finder.find(values[i] * scale);
+      for (std::int64_t i = 0; i < count; ++i)
+        codes[start + i] = kSignedFinder.find(values[i] * scale);
     }
   });
 }

@@ -61,9 +61,11 @@ __global__ void quantize_kernel(QuantType type, const T* weight, std::int64_t n,
   }
 }
 
-// One block of kSumLanes threads.
+// One block of kSumThreads threads.
 __global__ void mean_kernel(const float* values, std::int64_t n, float* mean) {
-  const double sum = block_lane_sum(n, [&](std::int64_t i) { return double{values[i]}; });
+  const double sum = block_lane_sum(n, [&](std::int64_t i, double(&four)[4]) {
+    for (int k = 0; k < 4; ++k) four[k] = i + k < n ? values[i + k] : 0.0f;
+  });
   if (threadIdx.x == 0) *mean = static_cast<float>(sum / static_cast<double>(n));
 }
 
@@ -103,7 +105,7 @@ void quantize_4bit(QuantType type, const void* weight, DType dtype, std::int64_t
 void quantize_absmax(const float* absmax, std::int64_t blocks, std::uint8_t* codes,
                      float* nested_absmax, float* offset, Stream stream) {
   if (blocks == 0) return;
-  mean_kernel<<<1, kSumLanes, 0, as_cuda(stream)>>>(absmax, blocks, offset);
+  mean_kernel<<<1, kSumThreads, 0, as_cuda(stream)>>>(absmax, blocks, offset);
   nested_kernel<<<grid_for(blocks, kNestedBlock), kThreads, 0, as_cuda(stream)>>>(
       absmax, blocks, offset, codes, nested_absmax);
   check_launch("quantize_absmax");

@@ -1,49 +1,64 @@
 #include "qlora/optim/adamw.h"
 
+#include "moments.h"
+#include "norm_readback.h"
 #include "qlora/base/error.h"
-#include "qlora/kernels/squared_norm.h"
+#include "qlora/base/narrow.h"
+#include "qlora/kernels/adamw.h"
 #include "qlora/tensor/bridge.h"
+#include "state_pages.h"
+#include "update_tables.h"
 
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 
 namespace qlora::optim {
-namespace {
 
-// Adds the squared norm of one gradient to `sum`, a float64 scalar on the same device.
-void add_squared_norm(const at::Tensor& gradient, at::Tensor& sum) {
-  const at::Tensor g = gradient.contiguous();
-  at::Tensor workspace = at::empty({kernels::squared_norm_workspace(g.numel())}, sum.options());
-  const auto run = g.is_cuda() ? kernels::cuda::squared_norm : kernels::cpu::squared_norm;
-  run(g.const_data_ptr(), tensor::dtype_of(g), g.numel(), workspace.mutable_data_ptr<double>(),
-      sum.mutable_data_ptr<double>(), tensor::current_stream(g));
-}
+using kernels::AdamWTensor;
+using kernels::kAdamWBlock;
+
+struct AdamW::Slot {
+  tensor::Parameter parameter;
+  bool eight_bit = false;
+  std::int64_t place = 0;  // of its moments among all of its kind
+  Moments moments;         // a view
+  std::optional<CopyTarget> target;
+};
+
+namespace {
 
 void* at_element(const at::Tensor& tensor, std::int64_t element) {
   return static_cast<std::byte*>(tensor.data_ptr()) +
          element * static_cast<std::int64_t>(tensor.element_size());
 }
 
-void update_range(const at::Tensor& parameter, const at::Tensor& gradient, const MomentState& part,
-                  std::int64_t begin, std::int64_t end, const kernels::AdamWStep& step) {
-  void* p = at_element(parameter, begin);
-  const void* g = at_element(gradient, begin);
-  const DType p_dtype = tensor::dtype_of(parameter);
-  const DType g_dtype = tensor::dtype_of(gradient);
-  const auto stream = tensor::current_stream(parameter);
-  if (part.eight_bit()) {
-    const kernels::AdamW8bitState state{.m_codes = part.m.data_ptr<std::uint8_t>(),
-                                        .v_codes = part.v.data_ptr<std::uint8_t>(),
-                                        .m_absmax = part.m_absmax.data_ptr<float>(),
-                                        .v_absmax = part.v_absmax.data_ptr<float>()};
-    const auto run = parameter.is_cuda() ? kernels::cuda::adamw_8bit : kernels::cpu::adamw_8bit;
-    run(state, p, p_dtype, g, g_dtype, end - begin, step, stream);
-  } else {
-    const kernels::AdamW32bitState state{.m = part.m.data_ptr<float>(),
-                                         .v = part.v.data_ptr<float>()};
-    const auto run = parameter.is_cuda() ? kernels::cuda::adamw_32bit : kernels::cpu::adamw_32bit;
-    run(state, p, p_dtype, g, g_dtype, end - begin, step, stream);
-  }
+kernels::ComputeCopy copy_of(const CopyTarget& target, std::int64_t first) {
+  const std::int64_t columns = target.copy.size(1);
+  return {.data = target.copy.data_ptr(),
+          .dtype = tensor::dtype_of(target.copy),
+          .scale = target.scale,
+          .first = first,
+          .columns = columns,
+          .pitch = std::max(target.copy.stride(0), columns)};
+}
+
+// The gradient's part of a table's entry for elements [begin, end) of a parameter.
+AdamWTensor entry(const tensor::Parameter& parameter, std::int64_t begin, std::int64_t end) {
+  const at::Tensor& gradient = parameter.value.grad();
+  return {.param = at_element(parameter.value, begin),
+          .grad = at_element(gradient, begin),
+          .n = end - begin,
+          .param_dtype = tensor::dtype_of(parameter.value),
+          .grad_dtype = tensor::dtype_of(gradient),
+          .decay = parameter.decay};
+}
+
+// Its state's part: that of `moments` from element `place` on.
+void add_state(const Moments& moments, std::int64_t place, AdamWTensor& entry) {
+  entry.m = at_element(moments.m, place);
+  entry.v = at_element(moments.v, place);
+  if (!moments.eight_bit()) return;
+  entry.m_absmax = moments.m_absmax.data_ptr<float>() + place / kAdamWBlock;
+  entry.v_absmax = moments.v_absmax.data_ptr<float>() + place / kAdamWBlock;
 }
 
 const at::Tensor& find_stored(const std::vector<tensor::Parameter>& stored, const std::string& name,
@@ -57,50 +72,155 @@ const at::Tensor& find_stored(const std::vector<tensor::Parameter>& stored, cons
 
 }  // namespace
 
-AdamW::AdamW(std::vector<tensor::Parameter> parameters, const AdamWOptions& options)
-    : options_(options) {
+AdamW::AdamW(std::vector<tensor::Parameter> parameters, const AdamWOptions& options,
+             std::vector<CopyTarget> copies)
+    : options_(options),
+      device_(parameters.empty() ? c10::Device(c10::kCPU) : parameters.front().value.device()),
+      tables_(std::make_unique<UpdateTables>()),
+      norm_(std::make_unique<NormReadback>(device_)) {
   for (auto& parameter : parameters) {
-    QLORA_ASSERT(parameter.value.is_contiguous());
+    QLORA_ASSERT(parameter.value.is_contiguous() && parameter.value.device() == device_);
     const bool eight_bit = options.eight_bit && parameter.value.numel() >= kMin8bitElements;
-    MomentState state = make_state(parameter.value, eight_bit, options.paged);
-    slots_.push_back({std::move(parameter), std::move(state)});
+    slots_.push_back({.parameter = std::move(parameter), .eight_bit = eight_bit});
   }
+  for (const bool eight_bit : {true, false}) allocate_moments(eight_bit);
+  attach_copies(std::move(copies));
 }
 
-double AdamW::gradient_norm(double scale) const {
-  at::Tensor sum;
-  for (const Slot& slot : slots_) {
-    const at::Tensor& gradient = slot.parameter.value.grad();
-    if (!gradient.defined()) continue;
-    if (!sum.defined()) sum = at::zeros({1}, gradient.options().dtype(at::kDouble));
-    add_squared_norm(gradient, sum);
-  }
-  return sum.defined() ? std::sqrt(sum.item<double>()) * scale : 0.0;
+AdamW::~AdamW() = default;
+
+bool AdamW::is_paged(const Slot& slot) const {
+  return pages_ != nullptr && slot.eight_bit == options_.eight_bit;
 }
 
-kernels::AdamWStep AdamW::step_arguments(const Slot& slot, double learning_rate,
-                                         double gradient_scale) const {
-  return {.lr = static_cast<float>(learning_rate),
-          .beta1 = static_cast<float>(options_.beta1),
-          .beta2 = static_cast<float>(options_.beta2),
-          .eps = static_cast<float>(options_.epsilon),
-          .weight_decay = slot.parameter.decay ? static_cast<float>(options_.weight_decay) : 0.0f,
-          .step = steps_,
-          .grad_scale = static_cast<float>(gradient_scale)};
-}
-
-void AdamW::step(double learning_rate, double gradient_scale) {
-  ++steps_;
+// The moments of all tensors whose state is of one kind.
+void AdamW::allocate_moments(bool eight_bit) {
+  std::int64_t elements = 0;
   for (Slot& slot : slots_) {
-    const at::Tensor& parameter = slot.parameter.value;
-    if (!parameter.grad().defined()) continue;
-    const at::Tensor gradient = parameter.grad().contiguous();
-    const kernels::AdamWStep arguments = step_arguments(slot, learning_rate, gradient_scale);
-    pager_.update(slot.state, parameter.numel(),
-                  [&](const MomentState& part, std::int64_t begin, std::int64_t end) {
-                    update_range(parameter, gradient, part, begin, end, arguments);
-                  });
+    if (slot.eight_bit != eight_bit) continue;
+    slot.place = elements;
+    elements += div_up(slot.parameter.value.numel(), kAdamWBlock) * kAdamWBlock;
   }
+  const bool paged =
+      options_.paged && device_.is_cuda() && eight_bit == options_.eight_bit && elements > 0;
+  const auto place = at::TensorOptions(paged ? c10::Device(c10::kCPU) : device_);
+  const Moments all = Moments::zeros(elements, eight_bit, place.pinned_memory(paged));
+  for (Slot& slot : slots_) {
+    if (slot.eight_bit != eight_bit) continue;
+    slot.moments = all.slice(slot.place, slot.place + slot.parameter.value.numel());
+  }
+  if (paged) pages_ = std::make_unique<StatePages>(all, device_);
+}
+
+void AdamW::attach_copies(std::vector<CopyTarget> copies) {
+  for (CopyTarget& target : copies) {
+    const auto slot =
+        std::ranges::find(slots_, target.parameter, [](const Slot& s) { return s.parameter.name; });
+    QLORA_ASSERT(slot != slots_.end());
+    const at::Tensor& copy = target.copy;
+    QLORA_ASSERT(copy.dim() == 2 && copy.sizes() == slot->parameter.value.sizes());
+    QLORA_ASSERT(copy.stride(1) == 1 && copy.device() == device_);
+    slot->target = std::move(target);
+  }
+  refresh_copies();
+}
+
+void AdamW::refresh_copies() {
+  const at::NoGradGuard no_grad;
+  for (Slot& slot : slots_) {
+    if (!slot.target) continue;
+    slot.target->copy.copy_(slot.parameter.value.to(at::kFloat) * slot.target->scale);
+  }
+}
+
+AdamW::Tables AdamW::tables() {
+  Tables tables(pages_ ? 2 + pages_->count() : 1);
+  for (Slot& slot : slots_) {
+    at::Tensor& gradient = slot.parameter.value.mutable_grad();
+    if (!gradient.defined() || gradient.numel() == 0) continue;
+    if (!gradient.is_contiguous()) gradient = gradient.contiguous();
+    AdamWTensor whole = entry(slot.parameter, 0, gradient.numel());
+    if (slot.target) whole.copy = copy_of(*slot.target, 0);
+    if (!is_paged(slot)) add_state(slot.moments, 0, whole);
+    tables[0].push_back(whole);
+    if (is_paged(slot)) {
+      add_to_pages(slot, tables);
+    } else if (pages_) {
+      tables[1].push_back(whole);
+    }
+  }
+  return tables;
+}
+
+void AdamW::add_to_pages(const Slot& slot, Tables& tables) const {
+  const std::int64_t n = slot.parameter.value.numel();
+  for (std::int64_t page = pages_->page_of(slot.place); page < pages_->count(); ++page) {
+    const std::int64_t begin = std::max(pages_->begin(page) - slot.place, std::int64_t{0});
+    const std::int64_t end = std::min(pages_->end(page) - slot.place, n);
+    if (begin >= end) return;
+    AdamWTensor part = entry(slot.parameter, begin, end);
+    if (slot.target) part.copy = copy_of(*slot.target, begin);
+    add_state(pages_->window(page), slot.place + begin - pages_->begin(page), part);
+    tables[2 + page].push_back(part);
+  }
+}
+
+void AdamW::step(double learning_rate, const StepOptions& options) {
+  settle();
+  const auto wanted = tables();
+  pending_ = !wanted[0].empty();
+  if (!pending_) {
+    ++steps_;
+    outcome_ = {};
+    return;
+  }
+  tables_->set(wanted, device_);
+  const auto run = device_.is_cuda() ? kernels::cuda::gradient_norm : kernels::cpu::gradient_norm;
+  run(tables_->at(0), {.gradient_scale = options.gradient_scale, .max_norm = options.max_norm},
+      tables_->norm_workspace(), norm_->norm(),
+      tensor::current_stream(slots_.front().parameter.value));
+  norm_->send();
+  queue_updates(learning_rate, options.zero_gradients);
+}
+
+void AdamW::queue_updates(double learning_rate, bool zero_gradients) {
+  const kernels::AdamWStep step{.lr = static_cast<float>(learning_rate),
+                                .beta1 = static_cast<float>(options_.beta1),
+                                .beta2 = static_cast<float>(options_.beta2),
+                                .eps = static_cast<float>(options_.epsilon),
+                                .weight_decay = static_cast<float>(options_.weight_decay),
+                                .step = steps_ + 1,
+                                .zero_gradients = zero_gradients};
+  const auto update = [&](std::size_t table) {
+    const auto run = device_.is_cuda() ? kernels::cuda::adamw : kernels::cpu::adamw;
+    run(tables_->at(table), step, norm_->norm(),
+        tensor::current_stream(slots_.front().parameter.value));
+  };
+  if (!pages_) return update(0);
+  update(1);
+  for (std::int64_t page = 0; page < pages_->count(); ++page) {
+    const auto table = static_cast<std::size_t>(2 + page);
+    if (tables_->at(table).tensor_count == 0) continue;
+    pages_->update(page, [&] { update(table); });
+  }
+}
+
+void AdamW::settle() const {
+  if (!pending_) return;
+  const kernels::GradientNorm& norm = norm_->wait();
+  outcome_ = {.gradient_norm = norm.norm, .updated = norm.finite};
+  if (norm.finite) ++steps_;
+  pending_ = false;
+}
+
+StepOutcome AdamW::outcome() const {
+  settle();
+  return outcome_;
+}
+
+std::int64_t AdamW::steps() const {
+  settle();
+  return steps_;
 }
 
 void AdamW::zero_gradients() {
@@ -110,16 +230,16 @@ void AdamW::zero_gradients() {
 std::int64_t AdamW::state_bytes() const {
   std::size_t bytes = 0;
   for (const Slot& slot : slots_) {
-    for (const auto& [name, tensor] : slot.state.tensors()) bytes += tensor.nbytes();
+    for (const auto& [name, tensor] : slot.moments.tensors()) bytes += tensor.nbytes();
   }
   return static_cast<std::int64_t>(bytes);
 }
 
 std::vector<tensor::Parameter> AdamW::state() const {
-  pager_.synchronize();
+  if (pages_) pages_->synchronize();
   std::vector<tensor::Parameter> result;
   for (const Slot& slot : slots_) {
-    for (const auto& [name, tensor] : slot.state.tensors()) {
+    for (const auto& [name, tensor] : slot.moments.tensors()) {
       result.push_back({fmt::format("{}.{}", slot.parameter.name, name), tensor.cpu(), false});
     }
   }
@@ -128,9 +248,10 @@ std::vector<tensor::Parameter> AdamW::state() const {
 
 void AdamW::load_state(const std::vector<tensor::Parameter>& stored, std::int64_t steps,
                        const std::string& where) {
-  pager_.synchronize();
+  settle();
+  if (pages_) pages_->synchronize();
   for (Slot& slot : slots_) {
-    for (auto& [suffix, state] : slot.state.tensors()) {
+    for (auto& [suffix, state] : slot.moments.tensors()) {
       const std::string name = fmt::format("{}.{}", slot.parameter.name, suffix);
       const at::Tensor& found = find_stored(stored, name, where);
       if (found.sizes() != state.sizes() || found.scalar_type() != state.scalar_type()) {
@@ -144,6 +265,7 @@ void AdamW::load_state(const std::vector<tensor::Parameter>& stored, std::int64_
     }
   }
   steps_ = steps;
+  refresh_copies();
 }
 
 }  // namespace qlora::optim

@@ -13,13 +13,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 namespace qlora::train {
 namespace fs = std::filesystem;
 namespace {
-
-// torch.nn.utils.clip_grad_norm_'s guard against a norm of zero.
-constexpr double kClipEpsilon = 1e-6;
 
 optim::AdamWOptions optimizer_options(const TrainingConfig& c) {
   const bool eight_bit = c.optim == Optim::Adamw8bit || c.optim == Optim::PagedAdamw8bit;
@@ -39,10 +37,6 @@ optim::Schedule schedule_of(const TrainingConfig& c, std::int64_t max_steps) {
           .warmup_steps = c.warmup_steps > 0 ? c.warmup_steps : static_cast<std::int64_t>(share),
           .max_steps = max_steps,
           .min_lr_rate = c.lr_scheduler_kwargs.min_lr_rate.value_or(0.0)};
-}
-
-double clip_factor(double norm, double limit) {
-  return limit > 0 ? std::min(1.0, limit / (norm + kClipEpsilon)) : 1.0;
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -70,20 +64,22 @@ StepResult Trainer::train_step(std::int64_t step) {
     result.tokens += batch.token_count;
   }
   result.loss = accumulate(batches, window.epoch, labels);
-  result.gradient_norm = optimizer_.gradient_norm(1 / scaler_.scale());
   result.learning_rate = optim::learning_rate(schedule_, optimizer_.steps());
-  const double unscale = 1 / scaler_.scale();
-  const bool finite = std::isfinite(result.gradient_norm) && std::isfinite(result.loss);
-  if (scaler_.accept(finite)) {
-    const double clip = clip_factor(result.gradient_norm, config_.max_grad_norm);
-    optimizer_.step(result.learning_rate, unscale * clip);
-  } else if (!parts_.loss_scaling) {
+  optim::StepOutcome outcome{.gradient_norm = std::numeric_limits<double>::quiet_NaN(),
+                             .updated = false};
+  if (std::isfinite(result.loss)) {
+    optimizer_.step(result.learning_rate,
+                    {.gradient_scale = 1 / scaler_.scale(), .max_norm = config_.max_grad_norm});
+    outcome = optimizer_.outcome();
+  }
+  optimizer_.zero_gradients();
+  result.gradient_norm = outcome.gradient_norm;
+  if (!scaler_.accept(outcome.updated) && !parts_.loss_scaling) {
     fail(
         "step {}: the loss ({}) or the gradient norm ({}) is not finite; the adapter was left as "
         "it was before this step: lower training.learning_rate or resume from a checkpoint",
         step + 1, result.loss, result.gradient_norm);
   }
-  optimizer_.zero_gradients();
   return result;
 }
 

@@ -1,8 +1,6 @@
 // Against the reference results of the HF stack under tests/data/quant and tests/data/adamw8bit.
 
-#include "kernels/support.h"
-#include "qlora/base/narrow.h"
-#include "qlora/kernels/adamw.h"
+#include "kernels/adamw_tensors.h"
 #include "qlora/kernels/dequantize_4bit.h"
 #include "qlora/kernels/dynamic_maps.h"
 #include "qlora/kernels/quantize_4bit.h"
@@ -153,11 +151,18 @@ void expect_adamw(const Goldens& goldens, const std::string& name, DType dtype, 
   std::vector<std::byte> param = test::to_bytes(start, dtype);
   std::vector<std::uint8_t> m_codes(n), v_codes(n);
   std::vector<float> m_absmax((n + 255) / 256), v_absmax((n + 255) / 256);
-  const AdamW8bitState state{m_codes.data(), v_codes.data(), m_absmax.data(), v_absmax.data()};
   for (int t = 1; t <= 20; ++t) {
-    const auto grad = test::to_bytes(gradient(t, n), dtype);
-    cpu::adamw_8bit(state, param.data(), dtype, grad.data(), dtype, static_cast<std::int64_t>(n),
-                    {.lr = 1e-3, .weight_decay = decay, .step = t}, nullptr);
+    auto grad = test::to_bytes(gradient(t, n), dtype);
+    test::update({.param = param.data(),
+                  .grad = grad.data(),
+                  .m = m_codes.data(),
+                  .v = v_codes.data(),
+                  .m_absmax = m_absmax.data(),
+                  .v_absmax = v_absmax.data(),
+                  .n = static_cast<std::int64_t>(n),
+                  .param_dtype = dtype,
+                  .grad_dtype = dtype},
+                 {.lr = 1e-3, .weight_decay = decay, .step = t});
     const std::string key = fmt::format("{}.{}.", name, t);
     if (!goldens.contains(key + "param")) continue;
     const auto expect = [&](const char* part, std::span<const std::byte> bytes) {

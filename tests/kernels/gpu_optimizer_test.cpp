@@ -1,102 +1,195 @@
 // The CUDA kernels of the optimizer against their CPU twins, bit for bit.
 
+#include "kernels/adamw_tensors.h"
 #include "kernels/gpu_support.h"
-#include "qlora/base/narrow.h"
-#include "qlora/kernels/adamw.h"
-#include "qlora/kernels/squared_norm.h"
 
 #include <cmath>
+#include <memory>
 
 namespace qlora::kernels {
 namespace {
 
-using test::expect_same;
 using test::OnDevice;
+using test::TensorBytes;
+using test::TensorCase;
 
-std::vector<std::byte> gradient(std::int64_t n, DType dtype, int step) {
-  std::vector<float> grad = test::random_floats(100 + step, n, 0.02f);
-  for (std::int64_t i = 512; i < std::min<std::int64_t>(768, n); ++i) grad[i] = 0;
-  if (step == 2 && n > 300) grad[5] = std::nanf(""), grad[300] = -INFINITY, grad[n - 1] = 1e30f;
-  return test::to_bytes(grad, dtype);
+// The parts of a tensor's memory and what they are called.
+constexpr std::pair<const char*, std::vector<std::byte> TensorBytes::*> kParts[] = {
+    {"param", &TensorBytes::param},
+    {"grad", &TensorBytes::grad},
+    {"m", &TensorBytes::m},
+    {"v", &TensorBytes::v},
+    {"m_absmax", &TensorBytes::m_absmax},
+    {"v_absmax", &TensorBytes::v_absmax},
+    {"copy", &TensorBytes::copy}};
+
+// A tensor on the host and its twin on the device.
+struct TwoTensors {
+  TensorCase shape;
+  TensorBytes host;
+  std::map<const void*, std::unique_ptr<OnDevice>> device;  // by the host's address
+
+  TwoTensors(const TensorCase& c, std::uint64_t seed, std::int64_t misalign)
+      : shape(c), host(c, seed) {
+    for (const auto& [name, part] : kParts) {
+      // 16-byte aligned floats, so that only params and gradients go astray.
+      const bool moved = part == &TensorBytes::param || part == &TensorBytes::grad;
+      device[&(host.*part)] =
+          std::make_unique<OnDevice>(std::span<const std::byte>(host.*part), moved ? misalign : 0);
+    }
+  }
+
+  AdamWTensor on_device() {
+    return host.tensor(shape, [&](const std::vector<std::byte>& bytes) -> void* {
+      return device.at(&bytes)->data();
+    });
+  }
+
+  void set_gradient(std::vector<float> values) {
+    if (shape.grad_dtype == DType::Float16) {  // finite
+      for (float& value : values) value = value > 6e4f ? 6e4f : value < -6e4f ? -6e4f : value;
+    }
+    std::ranges::copy(test::to_bytes(values, shape.grad_dtype), host.grad.begin());
+    QLORA_CUDA(cudaMemcpy(device.at(&host.grad)->data(), host.grad.data(), host.grad.size(),
+                          cudaMemcpyHostToDevice));
+  }
+
+  void expect_same(const std::string& where) const {
+    for (const auto& [name, part] : kParts) {
+      EXPECT_EQ(test::first_difference(device.at(&(host.*part))->download(), host.*part), -1)
+          << where << " " << name;
+    }
+  }
+};
+
+// A table on the host and the same on the device.
+class TwoTables {
+ public:
+  explicit TwoTables(std::vector<std::unique_ptr<TwoTensors>>& tensors)
+      : host_(gather(tensors, [](TwoTensors& t) { return t.host.on_host(t.shape); })),
+        images_(gather(tensors, [](TwoTensors& t) { return t.on_device(); })),
+        owner_images_(number_chunks(images_)),
+        tensors_(images_),
+        owners_(owner_images_),
+        workspace_(std::vector<std::byte>(gradient_norm_workspace(host_.view()))),
+        norm_(std::vector<std::byte>(sizeof(GradientNorm))) {}
+
+  // Norm and update on both, the norms equal to the last bit.
+  void step(const AdamWStep& step, const ClipOptions& options) {
+    const GradientNorm norm = test::norm_of(host_, options);
+    cpu::adamw(host_.view(), step, &norm, nullptr);
+    AdamWTable table = host_.view();
+    table.tensors = tensors_.data<AdamWTensor>();
+    table.owners = owners_.data<std::int32_t>();
+    cuda::gradient_norm(table, options, workspace_.data(), norm_.data<GradientNorm>(), nullptr);
+    cuda::adamw(table, step, norm_.data<GradientNorm>(), nullptr);
+    GradientNorm found;
+    const auto bytes = norm_.download();
+    std::memcpy(&found, bytes.data(), sizeof found);
+    EXPECT_EQ(found.finite, norm.finite);
+    if (!norm.finite) return;
+    EXPECT_EQ(found.norm, norm.norm);
+    EXPECT_EQ(found.factor, norm.factor);
+  }
+
+ private:
+  template <class Get>
+  static std::vector<AdamWTensor> gather(std::vector<std::unique_ptr<TwoTensors>>& tensors,
+                                         const Get& get) {
+    std::vector<AdamWTensor> result;
+    for (auto& tensor : tensors) result.push_back(get(*tensor));
+    return result;
+  }
+
+  test::HostTable host_;
+  std::vector<AdamWTensor> images_;
+  std::vector<std::int32_t> owner_images_;
+  OnDevice tensors_, owners_, workspace_, norm_;
+};
+
+// Zeros, tiny and huge values among ordinary ones: every branch of the arithmetic.
+std::vector<float> hard_gradient(std::int64_t n, std::uint64_t seed) {
+  std::vector<float> values = test::random_floats(seed, n, 0.02f);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t block = i / 256 % 6;
+    if (block == 1) values[i] = 0;
+    if (block == 2 && i % 7 == 0) values[i] = 0;
+    if (block == 3) values[i] *= i % 3 == 0 ? 1e-18f : 1e-24f;
+    if (block == 4 && i % 5 == 0) values[i] *= 1e15f;
+  }
+  return values;
 }
 
 class GpuAdamW : public test::GpuTest {};
 
-void expect_8bit(std::int64_t n, DType dtype, DType grad_dtype) {
-  auto param = test::to_bytes(test::random_floats(1, n, 0.1f), dtype);
-  std::vector<std::uint8_t> m(n), v(n);
-  std::vector<float> m_absmax(div_up<std::int64_t>(n, 256)), v_absmax(m_absmax.size());
-  OnDevice d_param(param), d_m(m), d_v(v), d_m_absmax(m_absmax), d_v_absmax(v_absmax);
-  const AdamW8bitState host{m.data(), v.data(), m_absmax.data(), v_absmax.data()};
-  const AdamW8bitState device{d_m.data<std::uint8_t>(), d_v.data<std::uint8_t>(),
-                              d_m_absmax.data<float>(), d_v_absmax.data<float>()};
-  for (int t = 1; t <= 4; ++t) {
-    const AdamWStep step{.lr = 3e-3, .weight_decay = t % 2 * 0.1, .step = t, .grad_scale = 0.75};
-    const auto grad = gradient(n, grad_dtype, t);
-    OnDevice d_grad(grad);
-    cpu::adamw_8bit(host, param.data(), dtype, grad.data(), grad_dtype, n, step, nullptr);
-    cuda::adamw_8bit(device, d_param.data(), dtype, d_grad.data(), grad_dtype, n, step, nullptr);
-    const std::string where =
-        fmt::format("n {} {} grad {} step {}", n, name_of(dtype), name_of(grad_dtype), t);
-    expect_same(d_m_absmax, m_absmax, where);
-    expect_same(d_v_absmax, v_absmax, where);
-    expect_same(d_m, m, where);
-    expect_same(d_v, v, where);
-    expect_same(d_param, param, where);
+void expect_same_steps(std::int64_t misalign, const AdamWStep& options, const ClipOptions& clip,
+                       bool spoil_second) {
+  std::vector<std::unique_ptr<TwoTensors>> tensors;
+  for (const TensorCase& c : test::many_cases()) {
+    tensors.push_back(std::make_unique<TwoTensors>(c, tensors.size(), misalign));
   }
-}
-
-TEST_F(GpuAdamW, EightBitEqualsTheCpu) {
-  for (const std::int64_t n : {1, 255, 256, 257, 1000, 20001}) {
-    for (const DType dtype : test::kFloatTypes) {
-      expect_8bit(n, dtype, DType::Float32);
-      expect_8bit(n, dtype, dtype);
+  TwoTables tables(tensors);
+  for (int t = 1; t <= 5; ++t) {
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      std::vector<float> values = hard_gradient(tensors[i]->shape.n, 100 * t + i);
+      if (spoil_second && t == 2 && i == 40) values.back() = std::nanf("");
+      tensors[i]->set_gradient(values);
+    }
+    AdamWStep step = options;
+    step.step = t;
+    tables.step(step, clip);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      tensors[i]->expect_same(fmt::format("tensor {} step {} misalign {}", i, t, misalign));
     }
   }
 }
 
-void expect_32bit(std::int64_t n, DType dtype, DType grad_dtype) {
-  auto param = test::to_bytes(test::random_floats(1, n, 0.1f), dtype);
-  std::vector<float> m(n), v(n);
-  OnDevice d_param(param), d_m(m), d_v(v);
-  for (int t : {1, 3, 4}) {  // without the step whose gradient has NaN: its payload is free
-    const AdamWStep step{.lr = 1e-2, .weight_decay = 0.1, .step = t, .grad_scale = 0.5};
-    const auto grad = gradient(n, grad_dtype, t);
-    OnDevice d_grad(grad);
-    cpu::adamw_32bit({m.data(), v.data()}, param.data(), dtype, grad.data(), grad_dtype, n, step,
-                     nullptr);
-    cuda::adamw_32bit({d_m.data<float>(), d_v.data<float>()}, d_param.data(), dtype, d_grad.data(),
-                      grad_dtype, n, step, nullptr);
-    const std::string where =
-        fmt::format("n {} {} grad {} step {}", n, name_of(dtype), name_of(grad_dtype), t);
-    expect_same(d_m, m, where);
-    expect_same(d_v, v, where);
-    expect_same(d_param, param, where);
+TEST_F(GpuAdamW, ManyTensorsEqualTheCpu) {
+  for (const std::int64_t misalign : {0, 4}) {
+    expect_same_steps(misalign, {.lr = 3e-3, .weight_decay = 0.1}, {.gradient_scale = 0.75}, false);
   }
 }
 
-TEST_F(GpuAdamW, ThirtyTwoBitEqualsTheCpu) {
-  for (const std::int64_t n : {1, 255, 257, 5001}) {
-    for (const DType dtype : test::kFloatTypes) {
-      expect_32bit(n, dtype, DType::Float32);
-      expect_32bit(n, dtype, dtype);
-    }
+TEST_F(GpuAdamW, ClippedSkippedAndZeroedEqualTheCpu) {
+  expect_same_steps(0, {.lr = 1e-2, .eps = 1e-3, .zero_gradients = true}, {.max_norm = 0.5}, true);
+}
+
+// The kernel leaves out an element whose square is not finite, while the norm would skip the
+// update: so the update is asked for directly.
+TEST_F(GpuAdamW, UnusableElementsAreLeftAloneAsOnTheCpu) {
+  const TensorCase shape{.n = 20001};
+  TwoTensors tensor(shape, 1, 0);
+  for (int t = 1; t <= 3; ++t) {
+    auto values = hard_gradient(shape.n, t);
+    values[5] = std::nanf(""), values[300] = -INFINITY, values.back() = 1e30f;
+    tensor.set_gradient(values);
+    const AdamWStep step{.step = t};
+    test::update(tensor.host.on_host(shape), step);
+    std::vector<AdamWTensor> image = {tensor.on_device()};
+    const std::vector<std::int32_t> owner_image = number_chunks(image);
+    OnDevice tensors(image), owners(owner_image), norm(std::vector<GradientNorm>(1));
+    cuda::adamw({.tensors = tensors.data<AdamWTensor>(),
+                 .owners = owners.data<std::int32_t>(),
+                 .tensor_count = 1,
+                 .chunk_count = static_cast<std::int64_t>(owner_image.size())},
+                step, norm.data<GradientNorm>(), nullptr);
+    tensor.expect_same(fmt::format("step {}", t));
   }
 }
 
-class GpuSquaredNorm : public test::GpuTest {};
+class GpuGradientNorm : public test::GpuTest {};
 
-TEST_F(GpuSquaredNorm, EqualsTheCpu) {
-  for (const std::int64_t n : {0, 1, 255, 1000, 16384, 16385, 5000003}) {
-    for (const DType dtype : test::kFloatTypes) {
-      const auto x = test::to_bytes(test::random_floats(n + 1, n), dtype);
-      std::vector<double> workspace(squared_norm_workspace(n)), sum = {0.5};
-      OnDevice d_x(x), d_workspace(workspace), d_sum(sum);
-      cpu::squared_norm(x.data(), dtype, n, workspace.data(), sum.data(), nullptr);
-      cuda::squared_norm(d_x.data(), dtype, n, d_workspace.data<double>(), d_sum.data<double>(),
-                         nullptr);
-      expect_same(d_sum, sum, fmt::format("{} n {}", name_of(dtype), n));
+// Several launches over the same workspace: each leaves it ready for the next.
+TEST_F(GpuGradientNorm, EqualsTheCpuOverAndOver) {
+  for (const DType dtype : test::kFloatTypes) {
+    std::vector<std::unique_ptr<TwoTensors>> tensors;
+    for (const std::int64_t n : {5000003, 1, 16385, 255, 700001}) {
+      const TensorCase shape{.n = n, .dtype = dtype, .grad_dtype = dtype};
+      tensors.push_back(std::make_unique<TwoTensors>(shape, 1, 0));
+      tensors.back()->set_gradient(test::random_floats(n, n));
     }
+    TwoTables tables(tensors);
+    for (int t = 1; t <= 3; ++t) tables.step({.step = t}, {.gradient_scale = 0.1});
   }
 }
 

@@ -17,6 +17,7 @@ namespace {
 std::vector<float> hard_values(const Table<256>& map) {
   std::vector<float> values = {0.0f, -0.0f, 1e-45f, -1e-45f, 1.5f, -1.5f, INFINITY, -INFINITY};
   values.push_back(std::nanf(""));
+  values.push_back(-std::nanf(""));
   for (int code = 0; code < 256; ++code) {
     const float middle = (map[code] + map[std::min(code + 1, 255)]) * 0.5f;
     for (const float value : {middle, map[code], -middle, -map[code]}) {
@@ -32,15 +33,32 @@ std::vector<float> hard_values(const Table<256>& map) {
   return values;
 }
 
-void expect_equal(const CodeFinder& finder, const Table<256>& map) {
+template <int kZero>
+void expect_equal(const CodeFinder<kZero>& finder, const Table<256>& map) {
   for (const float x : hard_values(map)) {
     ASSERT_EQ(finder.find(x), nearest_code(x, map.values)) << x;
   }
 }
 
 TEST(NearestCode, FinderEqualsTheBinarySearch) {
-  expect_equal(signed_finder(), kSignedMap);
-  expect_equal(unsigned_finder(), kUnsignedMap);
+  expect_equal(kSignedFinder, kSignedMap);
+  expect_equal(kUnsignedFinder, kUnsignedMap);
+}
+
+// The sign of a moment survives its code: bitsandbytes' repair after the search.
+template <int kZero>
+void expect_repaired(const CodeFinder<kZero>& finder, const Table<256>& map) {
+  for (const float moment : hard_values(map)) {
+    if (!(std::fabs(moment) <= 1) || (kZero == 0 && std::signbit(moment))) continue;
+    int expected = nearest_code(moment, map.values);
+    if (std::signbit(map[expected]) != std::signbit(moment)) expected += moment > 0 ? 1 : -1;
+    ASSERT_EQ(finder.moment_code(moment, std::fabs(moment)), expected) << moment;
+  }
+}
+
+TEST(NearestCode, MomentsKeepTheirSign) {
+  expect_repaired(kSignedFinder, kSignedMap);
+  expect_repaired(kUnsignedFinder, kUnsignedMap);
 }
 
 TEST(NearestCode, SearchTakesTheNearestAndOfTwoTheEven) {

@@ -2,7 +2,7 @@
 // AdamW with 8-bit blockwise state (bitsandbytes' kOptimizerStatic8bit2StateBlockwise) and with
 // float32 state (torch.optim.AdamW). Tensor arithmetic is float32, every operation rounded.
 //
-// 8 bit, per element, with g = grad * grad_scale:
+// 8 bit, per element, with g = grad * factor:
 //   m = beta1*m + (1-beta1)*g;  v = beta2*v + (1-beta2)*g*g
 //   p = T(p - lr*c2/c1 * m / (sqrt(v) + c2*eps)), c1 = 1 - beta1^t, c2 = sqrt(1 - beta2^t)
 //   p = T(p * (1 - lr*weight_decay)): the decay comes after the step, as in the CUDA kernel
@@ -18,11 +18,9 @@
 //   p = T(p - lr/c1 * m / (sqrt(v)/c2 + eps)), one rounding to T. NaN and Inf propagate, as in
 // torch. The scalars are formed in double, as torch's are.
 
-#include "qlora/kernels/types.h"
+#include "qlora/kernels/gradient_norm.h"
 
 namespace qlora::kernels {
-
-inline constexpr std::int64_t kAdamWBlock = 256;
 
 struct AdamWStep {
   double lr = 1e-3;
@@ -30,41 +28,21 @@ struct AdamWStep {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;
-  std::int64_t step = 1;  // t, counted from 1
-  double grad_scale = 1;  // clipping and loss unscaling
+  std::int64_t step = 1;        // t, counted from 1
+  bool zero_gradients = false;  // leaves zeros where the gradients were, also of a skipped update
 };
 
-// State of n elements, all zero before the first step.
-struct AdamW8bitState {
-  std::uint8_t* m_codes = nullptr;  // [n]
-  std::uint8_t* v_codes = nullptr;  // [n]
-  float* m_absmax = nullptr;        // [ceil(n / 256)]
-  float* v_absmax = nullptr;        // [ceil(n / 256)]
-};
-
-struct AdamW32bitState {
-  float* m = nullptr;  // [n]
-  float* v = nullptr;  // [n]
-};
-
-// param: [n] of type T: float32, float16 or bfloat16, updated in place; grad: [n] float32 or T.
+// One update of every tensor of the table, with g = grad * norm->factor; where norm->finite is
+// false parameters, state and copies stay as they are. State is all zero before the first step.
 namespace cpu {
 
-void adamw_8bit(const AdamW8bitState& state, void* param, DType param_dtype, const void* grad,
-                DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
-
-void adamw_32bit(const AdamW32bitState& state, void* param, DType param_dtype, const void* grad,
-                 DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+void adamw(const AdamWTable& table, const AdamWStep& step, const GradientNorm* norm, Stream stream);
 
 }  // namespace cpu
 
 namespace cuda {
 
-void adamw_8bit(const AdamW8bitState& state, void* param, DType param_dtype, const void* grad,
-                DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
-
-void adamw_32bit(const AdamW32bitState& state, void* param, DType param_dtype, const void* grad,
-                 DType grad_dtype, std::int64_t n, const AdamWStep& step, Stream stream);
+void adamw(const AdamWTable& table, const AdamWStep& step, const GradientNorm* norm, Stream stream);
 
 }  // namespace cuda
 }  // namespace qlora::kernels

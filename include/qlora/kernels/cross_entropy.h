@@ -30,7 +30,7 @@ namespace cpu {
 void cross_entropy(Rows logits, DType dtype, std::int64_t rows, std::int64_t vocabulary,
                    const std::int32_t* labels, const float* scale, float* losses, Stream stream);
 
-// *sum += the losses, in double, by 256 lanes as squared_norm.h says: the same bits on both twins.
+// *sum += the losses, in double, by 256 lanes as gradient_norm.h says: the same bits on both twins.
 // losses: [rows].
 void sum_losses(const float* losses, std::int64_t rows, double* sum, Stream stream);
 
