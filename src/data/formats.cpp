@@ -8,12 +8,6 @@
 namespace qlora::data {
 namespace {
 
-std::string columns_of(const Json& row) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : row.items()) names.push_back(name);
-  return names.empty() ? "none" : join(names);
-}
-
 // A content's parts: {"type": "text", "text": ...}; some tools write "value" for "text".
 std::string text_of_parts(const Json& parts, const std::string& where) {
   std::string text;
@@ -110,14 +104,14 @@ const Format& find_format(DataFormat wanted, const Json& first_row, const std::s
     if (wanted == format.format || (wanted == DataFormat::Auto && fits)) return format;
     known.push_back(fmt::format("{} ({})", enum_name(format.format), needs_of(format)));
   }
-  fail("{}: no known format has the columns {}; expected {}", where, columns_of(first_row),
+  fail("{}: no known format has the columns {}; expected {}", where, json_keys(first_row),
        join(known));
 }
 
 Example read_example(const Format& format, const Json& row, const std::string& where) {
   for (const std::string_view column : format.required) {
     if (has_column(row, column)) continue;
-    fail("{}: no column '{}'; the row has {}; format {} needs {}", where, column, columns_of(row),
+    fail("{}: no column '{}'; the row has {}; format {} needs {}", where, column, json_keys(row),
          enum_name(format.format), needs_of(format));
   }
   return format.read(row, where);
