@@ -4,6 +4,7 @@
 #include "data/encode_sample.h"
 #include "data/formats.h"
 #include "data/row_file.h"
+#include "data/sample_writer.h"
 #include "qlora/base/parallel.h"
 #include "qlora/base/random.h"
 
@@ -81,6 +82,7 @@ class Reader {
       fail("{}: {}", where, error.what());
     }
     outcome.sample.id = i;
+    outcome.sample.line = file_.line(i);
     cut(outcome, config_.max_length);
     return outcome;
   }
@@ -102,15 +104,15 @@ class Reader {
   std::string problem_;
 };
 
-std::vector<Sample> read_file(const std::string& path, const DataConfig& config,
-                              const text::Tokenizer& tokenizer, std::vector<FileStats>& files) {
+SampleStore read_file(const std::string& path, const DataConfig& config,
+                      const text::Tokenizer& tokenizer, std::vector<FileStats>& files) {
   Reader reader(path, config, tokenizer);
   std::vector<Outcome> outcomes = reader.read();
   FileStats stats;
   stats.path = path;
   stats.format = reader.format_name();
   stats.rows = std::ssize(outcomes);
-  std::vector<Sample> samples;
+  SampleWriter samples;
   for (Outcome& outcome : outcomes) {
     stats.no_answer += outcome.no_answer;
     stats.answer_cut += outcome.answer_cut;
@@ -120,22 +122,23 @@ std::vector<Sample> read_file(const std::string& path, const DataConfig& config,
     stats.tokens += std::ssize(outcome.sample.ids);
     stats.learned_tokens += outcome.sample.label_count();
     stats.longest = std::max(stats.longest, std::ssize(outcome.sample.ids));
-    samples.push_back(std::move(outcome.sample));
+    outcome.sample.file = static_cast<std::int32_t>(files.size());
+    samples.append(outcome.sample);
   }
-  stats.samples = std::ssize(samples);
-  if (samples.empty()) {
+  stats.samples = samples.size();
+  if (samples.size() == 0) {
     fail(
         "{}: none of the {} rows has anything to learn: {} without an answer, {} whose answer "
         "data.max_length = {} cuts off",
         path, stats.rows, stats.no_answer, stats.answer_cut, config.max_length);
   }
   files.push_back(std::move(stats));
-  return samples;
+  return samples.finish();
 }
 
 // Moves a random share of train into validation; both keep the order of the file.
 void split(Dataset& dataset, double share, std::uint64_t seed) {
-  const auto count = std::ssize(dataset.train);
+  const std::int64_t count = dataset.train.size();
   const auto held_out = static_cast<std::int64_t>(std::ceil(share * static_cast<double>(count)));
   if (held_out >= count) {
     fail("data.validation_split: {} of {} samples leaves none to train on", share, count);
@@ -145,11 +148,7 @@ void split(Dataset& dataset, double share, std::uint64_t seed) {
   for (std::int64_t i = 0; i < held_out; ++i) {
     chosen[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = true;
   }
-  std::vector<Sample> train;
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    (chosen[i] ? dataset.validation : train).push_back(std::move(dataset.train[i]));
-  }
-  dataset.train = std::move(train);
+  dataset.validation = dataset.train.take(chosen);
 }
 
 }  // namespace

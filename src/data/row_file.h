@@ -22,6 +22,7 @@ class RowFile {
   std::int64_t size() const { return static_cast<std::int64_t>(rows_.size()); }
   // Row i as an object. Throws Error "file:line:column: ..." where it is not valid JSON.
   Json parse(std::int64_t i) const;
+  std::int64_t line(std::int64_t i) const { return rows_[static_cast<std::size_t>(i)].line; }
   // "file:line" of row i.
   std::string where(std::int64_t i) const;
 

@@ -6,14 +6,9 @@
 #include "qlora/run/training_base.h"
 #include "qlora/train/memory_estimate.h"
 
-#include <algorithm>
-#include <span>
-
 namespace qlora::train {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr std::size_t kPreviewedSamples = 3;
 
 void expect_fitting_context(const RunConfig& config, const io::ModelConfig& model) {
   if (config.data.max_length <= model.max_position_embeddings) return;
@@ -59,7 +54,7 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
                       static_cast<std::uint64_t>(config.training.seed));
 }
 
-data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
+data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t batch_size,
                                        bool shuffle) const {
   return {std::move(samples),
           {.batch_size = batch_size,
@@ -72,15 +67,13 @@ data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::i
 
 std::string TrainingRun::describe(bool colour) const {
   const models::ParameterCount count = models::count_parameters(*model_);
-  const std::size_t shown = std::min(kPreviewedSamples, dataset_.train.size());
   const double share =
       100.0 * static_cast<double>(count.trainable) / static_cast<double>(count.total);
   return fmt::format("trainable parameters: {} of {} ({:.3f} %)\n\n", count.trainable, count.total,
                      share) +
          data::preview_stats(dataset_) + "\n" +
-         data::preview_samples(std::span(dataset_.train).first(shown), *tokenizer_,
-                               {.colour = colour}) +
-         "\n" + memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
+         data::preview_samples(dataset_, *tokenizer_, {.colour = colour}) + "\n" +
+         memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
 }
 
 Trainer TrainingRun::make_trainer() {

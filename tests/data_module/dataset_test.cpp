@@ -35,7 +35,7 @@ std::string error_of(const DataConfig& config) {
 
 std::string text_of(const DataConfig& config) {
   const FakeTokenizer tokenizer;
-  return tokenizer.decode(load_dataset(config, tokenizer, 0).train.at(0).ids);
+  return tokenizer.decode(load_dataset(config, tokenizer, 0).train.get(0).ids);
 }
 
 std::string many_rows(int count) {
@@ -66,11 +66,11 @@ TEST(Dataset, FindsTheFormatByTheColumns) {
 
 TEST(Dataset, KeepsTheOrderAndNumbersOfTheFile) {
   const Dataset dataset = load_dataset(config_for(many_rows(300)), FakeTokenizer(), 0);
-  ASSERT_EQ(dataset.train.size(), 300u);
-  for (std::size_t i = 0; i < 300; ++i) {
-    const std::string text = FakeTokenizer().decode(dataset.train[i].ids);
-    EXPECT_NE(text.find(fmt::format("q{}<", i)), std::string::npos);
-    EXPECT_EQ(dataset.train[i].id, static_cast<std::int64_t>(i));
+  ASSERT_EQ(dataset.train.size(), 300);
+  for (std::int64_t i = 0; i < 300; ++i) {
+    const Sample sample = dataset.train.get(i);
+    EXPECT_NE(FakeTokenizer().decode(sample.ids).find(fmt::format("q{}<", i)), std::string::npos);
+    EXPECT_EQ(sample.id, i);
   }
 }
 
@@ -88,8 +88,8 @@ TEST(Dataset, CutsLongSamplesAndDropsThoseWithoutAnAnswer) {
   config.max_length = 24;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
   const FileStats& stats = dataset.files.at(0);
-  ASSERT_EQ(dataset.train.size(), 3u);
-  EXPECT_EQ(dataset.train[1].ids.size(), 24u);
+  ASSERT_EQ(dataset.train.size(), 3);
+  EXPECT_EQ(dataset.train.length(1), 24);
   EXPECT_EQ(stats.rows, 4);
   EXPECT_EQ(stats.samples, 3);
   EXPECT_EQ(stats.truncated, 1);
@@ -105,8 +105,8 @@ TEST(Dataset, CountsRowsWithoutAnswer) {
                               R"({"messages": [{"role": "user", "content": "q"},)"
                               R"({"role": "assistant", "content": "a"}]})"),
                    FakeTokenizer(), 0);
-  ASSERT_EQ(dataset.train.size(), 1u);
-  EXPECT_EQ(dataset.train[0].id, 1);
+  ASSERT_EQ(dataset.train.size(), 1);
+  EXPECT_EQ(dataset.train.get(0).id, 1);
   EXPECT_EQ(dataset.files[0].no_answer, 1);
 }
 
@@ -114,15 +114,15 @@ TEST(Dataset, HoldsOutAShare) {
   DataConfig config = config_for(many_rows(30));
   config.validation_split = 0.1;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 7);
-  EXPECT_EQ(dataset.train.size(), 27u);
-  ASSERT_EQ(dataset.validation.size(), 3u);
+  EXPECT_EQ(dataset.train.size(), 27);
+  ASSERT_EQ(dataset.validation.size(), 3);
   std::set<std::int64_t> ids;
   for (const auto* part : {&dataset.train, &dataset.validation}) {
-    for (const Sample& sample : *part) ids.insert(sample.id);
+    for (std::int64_t i = 0; i < part->size(); ++i) ids.insert(part->get(i).id);
   }
   EXPECT_EQ(ids.size(), 30u);
   const Dataset again = load_dataset(config, FakeTokenizer(), 7);
-  EXPECT_EQ(again.validation[0].id, dataset.validation[0].id);
+  EXPECT_EQ(again.validation.get(0).id, dataset.validation.get(0).id);
   config.validation_split = 0.99;
   EXPECT_TRUE(error_of(config).starts_with("data.validation_split: 0.99 of 30 samples"));
 }
@@ -131,7 +131,7 @@ TEST(Dataset, ReadsAValidationFile) {
   DataConfig config = config_for(many_rows(3));
   config.validation = config.train;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
-  EXPECT_EQ(dataset.validation.size(), 3u);
+  EXPECT_EQ(dataset.validation.size(), 3);
   EXPECT_EQ(dataset.files.size(), 2u);
 }
 

@@ -15,7 +15,7 @@
 // line end behind that token, not the prompt.
 
 #include "qlora/data/data_config.h"
-#include "qlora/data/sample.h"
+#include "qlora/data/sample_store.h"
 #include "qlora/text/tokenizer.h"
 
 #include <cstdint>
@@ -41,9 +41,9 @@ struct FileStats {
 };
 
 struct Dataset {
-  std::vector<Sample> train;
-  std::vector<Sample> validation;  // empty where none is asked for
-  std::vector<FileStats> files;    // of train, then of validation where it has its own file
+  SampleStore train;
+  SampleStore validation;        // empty where none is asked for
+  std::vector<FileStats> files;  // of train, then of validation where it has its own file
 };
 
 // Reads and tokenizes what the config names, on all cores. With validation_split that share of the

@@ -4,7 +4,7 @@
 #include "qlora/data/dataset.h"
 
 #include <cstddef>
-#include <span>
+#include <cstdint>
 #include <string>
 
 namespace qlora::data {
@@ -12,10 +12,12 @@ namespace qlora::data {
 struct PreviewStyle {
   bool colour = false;           // learned text in green (ANSI); else between « and »
   std::size_t max_tokens = 400;  // of one sample; the rest is counted
+  std::int64_t max_samples = 3;
 };
 
-// The text of each sample's tokens, the learned ones marked. Control characters come out escaped.
-std::string preview_samples(std::span<const Sample> samples, const text::Tokenizer& tokenizer,
+// The text of the first training samples' tokens, the learned ones marked, each under the file and
+// line that it is from. Control characters come out escaped.
+std::string preview_samples(const Dataset& dataset, const text::Tokenizer& tokenizer,
                             const PreviewStyle& style);
 
 // A table of rows, samples, tokens, learned tokens, and what was cut or dropped and why.

@@ -26,8 +26,7 @@ class TrainingRun {
   Trainer make_trainer();
 
  private:
-  data::BatchPlan make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
-                            bool shuffle) const;
+  data::BatchPlan make_plan(data::SampleStore samples, std::int64_t batch_size, bool shuffle) const;
   void write_companions(const std::filesystem::path& directory) const;
 
   RunConfig config_;
