@@ -25,6 +25,15 @@ constexpr std::array<EnumName<DataFormat>, 4> enum_names(DataFormat /*tag*/) {
            {DataFormat::PromptCompletion, "prompt_completion"}}};
 }
 
+// What a row of a .txt file is (datasets' sample_by).
+enum class SampleBy { Line, Paragraph, Document };
+
+constexpr std::array<EnumName<SampleBy>, 3> enum_names(SampleBy /*tag*/) {
+  return {{{SampleBy::Line, "line"},
+           {SampleBy::Paragraph, "paragraph"},
+           {SampleBy::Document, "document"}}};
+}
+
 struct DataConfig {
   std::string train;
   std::optional<std::string> validation;
