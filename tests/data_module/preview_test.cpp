@@ -18,7 +18,7 @@ Sample short_sample() {
 std::string preview(const PreviewStyle& style) {
   Dataset dataset;
   dataset.train = SampleStore(std::vector{short_sample(), short_sample()});
-  dataset.files = {{.path = "a.jsonl"}};
+  dataset.files = {"a.jsonl"};
   return preview_samples(dataset, FakeTokenizer(), style);
 }
 
@@ -41,17 +41,26 @@ TEST(Preview, CountsWhatItLeavesOut) {
 
 TEST(Preview, TablesTheCounts) {
   Dataset dataset;
-  const Sample sample = short_sample();
-  dataset.train = SampleStore(std::vector{sample, sample, sample});
-  dataset.validation = SampleStore(std::span(&sample, 1));
-  dataset.files = {
-      {.path = "a.jsonl", .format = "messages", .rows = 6, .samples = 4, .no_answer = 2}};
+  dataset.sources = {{.name = "data/*.jsonl",
+                      .formats = "messages",
+                      .files = 2,
+                      .rows = 9,
+                      .samples = 4,
+                      .no_answer = 2,
+                      .held_out = 1,
+                      .per_epoch = 6,
+                      .skipped = {{"not UTF-8 text", 3, "data/b.jsonl:4:1: a NUL byte"}}}};
   const std::string table = preview_stats(dataset);
-  EXPECT_NE(table.find("a.jsonl (format messages)\n"), std::string::npos) << table;
-  EXPECT_NE(table.find("dropped: no answer                           2\n"), std::string::npos)
+  const auto has = [&table](const char* text) { return table.find(text) != std::string::npos; };
+  EXPECT_TRUE(has("data/*.jsonl (2 files, format messages)\n")) << table;
+  EXPECT_TRUE(has("  dropped: no answer                           2\n")) << table;
+  EXPECT_TRUE(
+      has("  skipped: not UTF-8 text                      3\n"
+          "    the first: data/b.jsonl:4:1: a NUL byte\n"))
       << table;
-  EXPECT_EQ(table.find("dropped: answer cut off"), std::string::npos) << table;
-  EXPECT_NE(table.find("held out for evaluation: 1 of 4 samples\n"), std::string::npos) << table;
+  EXPECT_TRUE(has("  held out for evaluation                      1\n")) << table;
+  EXPECT_TRUE(has("  samples an epoch, by data.weights            6\n")) << table;
+  EXPECT_FALSE(has("answer cut off")) << table;
 }
 
 }  // namespace
