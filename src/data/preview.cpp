@@ -41,15 +41,15 @@ std::string preview_sample(const Sample& sample, const text::Tokenizer& tokenize
 
 }  // namespace
 
-std::string preview_samples(const Dataset& dataset, const text::Tokenizer& tokenizer,
-                            const PreviewStyle& style) {
+std::string preview_samples(const SampleStore& samples, std::span<const std::string> files,
+                            const text::Tokenizer& tokenizer, const PreviewStyle& style) {
   std::string text;
-  for (std::int64_t i = 0; i < std::min(style.max_samples, dataset.train.size()); ++i) {
-    const Sample sample = dataset.train.get(i);
-    text += fmt::format("--- {}:{}: {} tokens, {} learned ---\n{}\n",
-                        dataset.files[static_cast<std::size_t>(sample.file)], sample.line,
-                        sample.ids.size(), sample.label_count(),
-                        preview_sample(sample, tokenizer, style));
+  for (std::int64_t i = 0; i < std::min(style.max_samples, samples.size()); ++i) {
+    const Sample sample = samples.get(i);
+    text +=
+        fmt::format("--- {}:{}: {} tokens, {} learned ---\n{}\n",
+                    files[static_cast<std::size_t>(sample.file)], sample.line, sample.ids.size(),
+                    sample.label_count(), preview_sample(sample, tokenizer, style));
   }
   return text;
 }

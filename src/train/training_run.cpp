@@ -6,6 +6,8 @@
 #include "qlora/run/training_base.h"
 #include "qlora/train/memory_estimate.h"
 
+#include <utility>
+
 namespace qlora::train {
 namespace fs = std::filesystem;
 namespace {
@@ -36,10 +38,11 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   expect_fitting_tokenizer(*tokenizer_, structure, config.model.path);
   const auto seed = static_cast<std::uint64_t>(data_seed(config.training));
   dataset_ = data::load_dataset(config.data, *tokenizer_, seed);
-  train_.emplace(make_plan(dataset_.train, config.training.per_device_train_batch_size, true));
+  train_.emplace(
+      make_plan(std::move(dataset_.train), config.training.per_device_train_batch_size, true));
   if (!dataset_.validation.empty()) {
-    validation_.emplace(
-        make_plan(dataset_.validation, config.training.per_device_eval_batch_size, false));
+    validation_.emplace(make_plan(std::move(dataset_.validation),
+                                  config.training.per_device_eval_batch_size, false));
   }
   if (config.training.eval_strategy != IntervalStrategy::No && !validation_) {
     fail(
@@ -72,8 +75,8 @@ std::string TrainingRun::describe(bool colour) const {
   return fmt::format("trainable parameters: {} of {} ({:.3f} %)\n\n", count.trainable, count.total,
                      share) +
          data::preview_stats(dataset_) + "\n" +
-         data::preview_samples(dataset_, *tokenizer_, {.colour = colour}) + "\n" +
-         memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
+         data::preview_samples(train_->samples(), dataset_.files, *tokenizer_, {.colour = colour}) +
+         "\n" + memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
 }
 
 Trainer TrainingRun::make_trainer() {

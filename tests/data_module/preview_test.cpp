@@ -16,10 +16,9 @@ Sample short_sample() {
 }
 
 std::string preview(const PreviewStyle& style) {
-  Dataset dataset;
-  dataset.train = SampleStore(std::vector{short_sample(), short_sample()});
-  dataset.files = {"a.jsonl"};
-  return preview_samples(dataset, FakeTokenizer(), style);
+  const SampleStore samples(std::vector{short_sample(), short_sample()});
+  const std::string files[] = {"a.jsonl"};
+  return preview_samples(samples, files, FakeTokenizer(), style);
 }
 
 TEST(Preview, MarksWhatIsLearned) {

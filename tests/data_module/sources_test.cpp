@@ -126,6 +126,7 @@ TEST(BadRows, AreCountedByKind) {
   EXPECT_EQ(dataset.train.get(1).line, 8);
   EXPECT_EQ(dataset.train.get(1).id, 7);
   EXPECT_EQ(dataset.sources[0].rows, 10);
+  EXPECT_EQ(dataset.sources[0].formats, "messages");
   std::map<std::string, std::int64_t> counts;
   for (const SkippedRows& skipped : dataset.sources[0].skipped)
     counts[skipped.reason] = skipped.rows;

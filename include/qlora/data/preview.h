@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace qlora::data {
@@ -15,10 +16,10 @@ struct PreviewStyle {
   std::int64_t max_samples = 3;
 };
 
-// The text of the first training samples' tokens, the learned ones marked, each under the file and
-// line that it is from. Control characters come out escaped.
-std::string preview_samples(const Dataset& dataset, const text::Tokenizer& tokenizer,
-                            const PreviewStyle& style);
+// The text of the first samples' tokens, the learned ones marked, each under the file and line that
+// it is from (`files`: those of the data set). Control characters come out escaped.
+std::string preview_samples(const SampleStore& samples, std::span<const std::string> files,
+                            const text::Tokenizer& tokenizer, const PreviewStyle& style);
 
 // A table of rows, samples, tokens, learned tokens, and what was cut or dropped and why.
 std::string preview_stats(const Dataset& dataset);

@@ -31,7 +31,7 @@ class TrainingRun {
 
   RunConfig config_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
-  data::Dataset dataset_;
+  data::Dataset dataset_;  // less its samples, which the plans hold
   std::unique_ptr<models::CausalLM> model_;
   io::AdapterConfig adapter_;
   std::optional<data::BatchPlan> train_;
