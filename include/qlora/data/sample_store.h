@@ -5,6 +5,7 @@
 #include "qlora/data/sample.h"
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -45,7 +46,7 @@ class SampleStore {
   const Entry& entry(std::int64_t i) const { return entries_[static_cast<std::size_t>(i)]; }
 
   std::shared_ptr<const SampleFile> file_;
-  std::vector<Entry> entries_;
+  std::deque<Entry> entries_;  // unlike a vector, never in memory twice while it grows
 };
 
 }  // namespace qlora::data
