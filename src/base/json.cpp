@@ -1,6 +1,7 @@
 #include "qlora/base/json.h"
 
 #include "qlora/base/file.h"
+#include "qlora/base/text_util.h"
 
 #include <cstdint>
 #include <vector>
@@ -69,6 +70,12 @@ Json read_json(const std::filesystem::path& path) {
 const Json* json_find(const Json& object, std::string_view key) {
   const auto it = object.find(std::string(key));
   return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+std::string json_keys(const Json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys.empty() ? "none" : join(keys);
 }
 
 template <class T>

@@ -141,6 +141,16 @@ bool parse(const Value& value, const Rules& rules, std::vector<std::string>& mem
   return true;
 }
 
+bool parse(const Value& value, const Rules& rules, std::vector<double>& member) {
+  if (value.kind != Value::Kind::List || (rules.required && value.items.empty())) return false;
+  std::vector<double> numbers;
+  for (const std::string& item : value.items) {
+    if (!parse(Value::of_text(item), rules, numbers.emplace_back())) return false;
+  }
+  member = std::move(numbers);
+  return true;
+}
+
 bool parse(const Value& value, const Rules& /*rules*/, StringOrList& member) {
   if (value.kind == Value::Kind::Text && !value.text.empty()) {
     member = value.text;
@@ -156,6 +166,11 @@ Value show(std::int64_t member) { return Value::of_text(std::to_string(member));
 Value show(double member) { return Value::of_text(fmt::format("{}", member)); }
 Value show(const std::string& member) { return Value::of_text(member); }
 Value show(const std::vector<std::string>& member) { return Value::of_list(member); }
+Value show(const std::vector<double>& member) {
+  std::vector<std::string> items;
+  for (const double number : member) items.push_back(fmt::format("{}", number));
+  return Value::of_list(std::move(items));
+}
 Value show(const StringOrList& member) {
   return std::visit([](const auto& held) { return show(held); }, member);
 }
@@ -172,6 +187,9 @@ std::string expected(const Rules& rules, const std::string& /*member*/) {
 }
 std::string expected(const Rules& /*rules*/, const std::vector<std::string>& /*member*/) {
   return "a list such as [a, b]";
+}
+std::string expected(const Rules& rules, const std::vector<double>& /*member*/) {
+  return "a list such as [1, 0.5], each " + with_range("a number", rules);
 }
 std::string expected(const Rules& /*rules*/, const StringOrList& /*member*/) {
   return "a text or a list such as [a, b]";

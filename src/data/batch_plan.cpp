@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <mutex>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace qlora::data {
@@ -25,7 +26,7 @@ struct BatchPlan::Cache {
   Order order;
 };
 
-BatchPlan::BatchPlan(std::vector<Sample> samples, const BatchOptions& options)
+BatchPlan::BatchPlan(SampleStore samples, const BatchOptions& options)
     : samples_(std::move(samples)), options_(options), cache_(std::make_unique<Cache>()) {
   QLORA_ASSERT(!samples_.empty());
   QLORA_ASSERT(options_.batch_size > 0 && options_.gradient_accumulation_steps > 0);
@@ -41,14 +42,16 @@ std::int64_t BatchPlan::batches_per_epoch() const {
 }
 
 std::int64_t BatchPlan::longest() const {
-  const auto longest = std::ranges::max_element(
-      samples_, {}, [](const Sample& sample) { return sample.ids.size(); });
-  return std::ssize(longest->ids);
+  std::int64_t longest = 0;
+  for (std::int64_t i = 0; i < sample_count(); ++i) {
+    longest = std::max(longest, samples_.length(i));
+  }
+  return longest;
 }
 
 std::vector<std::int64_t> BatchPlan::order(std::int64_t epoch) const {
   if (!options_.shuffle) {
-    std::vector<std::int64_t> order(samples_.size());
+    std::vector<std::int64_t> order(static_cast<std::size_t>(sample_count()));
     std::iota(order.begin(), order.end(), std::int64_t{0});
     return order;
   }
@@ -63,9 +66,7 @@ void BatchPlan::group(std::vector<std::int64_t>& order) const {
       options_.batch_size * options_.gradient_accumulation_steps * options_.world;
   const std::int64_t updates =
       std::clamp<std::int64_t>(sample_count() / (update * kMinChunks), 1, kMaxUpdatesPerChunk);
-  const auto length = [this](std::int64_t i) {
-    return samples_[static_cast<std::size_t>(i)].ids.size();
-  };
+  const auto length = [this](std::int64_t i) { return samples_.length(i); };
   auto longest = order.begin();
   for (std::int64_t begin = 0; begin < sample_count(); begin += updates * update) {
     const auto chunk = order.begin() + begin;
@@ -79,6 +80,7 @@ void BatchPlan::group(std::vector<std::int64_t>& order) const {
 BatchPlan::Order BatchPlan::cached_order(std::int64_t epoch) const {
   const std::lock_guard lock(cache_->mutex);
   if (cache_->epoch != epoch) {
+    cache_->order.reset();  // of many samples it is large
     cache_->order = std::make_shared<const std::vector<std::int64_t>>(order(epoch));
     cache_->epoch = epoch;
   }
@@ -89,16 +91,15 @@ Batch BatchPlan::get(std::int64_t epoch, std::int64_t index) const {
   QLORA_ASSERT(epoch >= 0 && index >= 0 && index < batches_per_epoch());
   const Order order = cached_order(epoch);
   const auto at = [&](std::int64_t i) {
-    return &samples_[static_cast<std::size_t>((*order)[static_cast<std::size_t>(i)])];
+    return samples_.get((*order)[static_cast<std::size_t>(i)]);
   };
   const std::int64_t begin = (index * options_.world + options_.rank) * options_.batch_size;
   if (begin >= sample_count()) {
-    Sample silent = *at(0);
+    Sample silent = at(0);
     std::ranges::fill(silent.labels, static_cast<std::int32_t>(kNotLearned));
-    const Sample* const rows[] = {&silent};
-    return make_batch(rows, options_.pad_id);
+    return make_batch(std::span(&silent, 1), options_.pad_id);
   }
-  std::vector<const Sample*> rows;
+  std::vector<Sample> rows;
   const std::int64_t end = std::min(begin + options_.batch_size, sample_count());
   for (std::int64_t i = begin; i < end; ++i) rows.push_back(at(i));
   return make_batch(rows, options_.pad_id);

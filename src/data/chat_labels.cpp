@@ -42,25 +42,11 @@ std::size_t later_byte(const Rendered& whole, std::int64_t message, std::size_t 
   return whole.text.size();
 }
 
-// Joins the texts of a prompt that is not the model's own, and remembers which are a user's.
-class PromptWriter {
- public:
-  void add_own(std::string_view text) { rendered_.text += text; }
-  void add_user(std::string_view text, std::int64_t message) {
-    const std::size_t begin = rendered_.text.size();
-    rendered_.text += text;
-    if (!text.empty()) rendered_.parts.push_back({{begin, rendered_.text.size()}, message});
-  }
-  std::size_t size() const { return rendered_.text.size(); }
-  Rendered take() { return std::move(rendered_); }
-
- private:
-  Rendered rendered_;
-};
-
 }  // namespace
 
-Labeller::Labeller(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+Labeller::Labeller(const text::Tokenizer& tokenizer)
+    : tokenizer_(tokenizer),
+      instruction_template_(PromptTemplate::parse("alpaca", "instruction template")) {
   if (!tokenizer.chat_template().empty()) {
     template_ = std::make_unique<const text::ChatTemplate>(
         text::ChatTemplate::parse(tokenizer.chat_template(), "chat template"));
@@ -73,17 +59,19 @@ Labeller::Labeller(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
 }
 
 LabelledText Labeller::label(const Example& example) const {
-  if (const auto* pair = std::get_if<TextPair>(&example)) return label_pair(*pair);
+  if (const auto* text = std::get_if<PlainText>(&example)) return label_text(*text);
   if (const auto* instruction = std::get_if<Instruction>(&example)) {
     return template_ ? label_conversation(to_conversation(*instruction))
-                     : label_instruction(*instruction);
+                     : label_text(instruction_template_.fill(columns_of(*instruction), "row"));
   }
+  const auto* conversation = std::get_if<Conversation>(&example);
+  if (conversation == nullptr) fail("a row of tokens or classes has no text to label");
   if (!template_) {
     fail(
-        "the model has no chat template for 'messages'; use rows of prompt and completion, or "
+        "the model has no chat template for conversations; use rows of prompt and completion, or "
         "instruction and output");
   }
-  return label_conversation(std::get<Conversation>(example));
+  return label_conversation(*conversation);
 }
 
 // Behind the special token that ends the answer of which `begin` is past the last byte, or `begin`
@@ -130,46 +118,39 @@ LabelledText Labeller::label_conversation(const Conversation& conversation) cons
   return result;
 }
 
-// The prompt of Stanford Alpaca, which models without a chat template are usually taught with.
-LabelledText Labeller::label_instruction(const Instruction& row) const {
-  PromptWriter writer;
-  if (row.input.empty()) {
-    writer.add_own(
-        "Below is an instruction that describes a task. Write a response that appropriately "
-        "completes the request.\n\n### Instruction:\n");
-  } else {
-    writer.add_own(
-        "Below is an instruction that describes a task, paired with an input that provides further "
-        "context. Write a response that appropriately completes the request.\n\n### "
-        "Instruction:\n");
-  }
-  writer.add_user(row.instruction, 0);
-  if (!row.input.empty()) {
-    writer.add_own("\n\n### Input:\n");
-    writer.add_user(row.input, 0);
-  }
-  writer.add_own("\n\n### Response:\n");
+LabelledText Labeller::label_text(const PlainText& plain) const {
   LabelledText result;
-  const std::size_t begin = writer.size();
-  writer.add_user(row.output, 1);
-  if (!row.output.empty()) writer.add_own(tokenizer_.eos_token());
-  if (writer.size() > begin) result.learned.push_back({begin, writer.size()});
-  result.rendered = writer.take();
-  result.starts_with_bos = true;
-  result.ends_marked = !tokenizer_.eos_token().empty();
-  return result;
-}
-
-LabelledText Labeller::label_pair(const TextPair& pair) const {
-  LabelledText result;
-  const std::string& eos = tokenizer_.eos_token();
-  result.rendered.text = pair.prompt + pair.completion;
-  if (!pair.completion.empty() && !pair.completion.ends_with(eos)) result.rendered.text += eos;
-  const std::size_t size = result.rendered.text.size();
-  if (size > pair.prompt.size()) result.learned.push_back({pair.prompt.size(), size});
-  result.starts_with_bos =
-      !pair.prompt.starts_with(tokenizer_.bos_token()) || tokenizer_.bos_token().empty();
-  result.ends_marked = !eos.empty();
+  std::string& text = result.rendered.text;
+  const auto add = [&](std::string_view bytes, bool learned) {
+    const std::size_t begin = text.size();
+    text += bytes;
+    if (!learned || bytes.empty()) return;
+    if (result.learned.empty() || result.learned.back().end != begin) {
+      result.learned.push_back({begin, begin});
+    }
+    result.learned.back().end = text.size();
+  };
+  bool verbatim_start = true;
+  bool verbatim_end = true;
+  for (const TextPart& part : plain.parts) {
+    if (part.text.empty()) continue;
+    if (text.empty()) verbatim_start = part.verbatim;
+    verbatim_end = part.verbatim;
+    if (!part.verbatim) {
+      result.rendered.parts.push_back({{text.size(), text.size() + part.text.size()}, 0});
+    }
+    add(part.text, part.learned);
+  }
+  const std::string& bos = tokenizer_.bos_token();
+  result.starts_with_bos = bos.empty() || !verbatim_start || !text.starts_with(bos);
+  if (result.learned.empty()) return result;
+  if (result.learned.back().end == text.size()) {
+    const std::string& eos = tokenizer_.eos_token();
+    if (!verbatim_end || !text.ends_with(eos)) add(eos, true);
+  }
+  const std::string_view answer = std::string_view(text).substr(0, result.learned.back().end);
+  result.ends_marked = std::ranges::any_of(
+      special_texts_, [&](const std::string& special) { return answer.ends_with(special); });
   return result;
 }
 

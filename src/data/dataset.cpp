@@ -1,168 +1,85 @@
 #include "qlora/data/dataset.h"
 
-#include "data/chat_labels.h"
-#include "data/encode_sample.h"
-#include "data/formats.h"
-#include "data/row_file.h"
-#include "qlora/base/parallel.h"
+#include "data/source_reader.h"
 #include "qlora/base/random.h"
 
-#include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <utility>
 
 namespace qlora::data {
 namespace {
 
-// Rows that one thread takes at a time.
-constexpr std::int64_t kGrain = 16;
-
-struct Outcome {
-  Sample sample;  // empty where the row was dropped
-  bool no_answer = false;
-  bool answer_cut = false;
-  bool truncated = false;
-  bool without_end = false;
-};
-
-// Keeps the first max_length tokens.
-void cut(Outcome& outcome, std::int64_t max_length) {
-  Sample& sample = outcome.sample;
-  const bool had_labels = sample.label_count() > 0;
-  if (std::ssize(sample.ids) > max_length) {
-    sample.ids.resize(static_cast<std::size_t>(max_length));
-    sample.labels.resize(static_cast<std::size_t>(max_length));
-    outcome.truncated = true;
+// `count` of `total` positions, drawn by the stream.
+std::vector<bool> draw(std::int64_t count, std::int64_t total, const RandomStream& stream) {
+  const auto order = permutation(total, stream);
+  std::vector<bool> chosen(static_cast<std::size_t>(total), false);
+  for (std::int64_t i = 0; i < count; ++i) {
+    chosen[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = true;
   }
-  if (sample.label_count() > 0) return;
-  outcome.no_answer = !had_labels;
-  outcome.answer_cut = had_labels;
-  sample = {};
+  return chosen;
 }
 
-class Reader {
- public:
-  Reader(const std::string& path, const DataConfig& config, const text::Tokenizer& tokenizer)
-      : file_(path),
-        config_(config),
-        tokenizer_(tokenizer),
-        labeller_(tokenizer),
-        format_(find_format(config.format, file_.parse(0), file_.where(0))) {}
-
-  // Every row's outcome, in the order of the file; the first bad row's error.
-  std::vector<Outcome> read() {
-    std::vector<Outcome> outcomes(static_cast<std::size_t>(file_.size()));
-    parallel_for(file_.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        try {
-          outcomes[static_cast<std::size_t>(i)] = read_row(i);
-        } catch (const Error& error) {
-          return remember(i, error.what());
-        }
-      }
-    });
-    if (bad_row_ >= 0) throw Error(problem_);
-    return outcomes;
-  }
-
-  std::string format_name() const { return std::string(enum_name(format_.format)); }
-
- private:
-  Outcome read_row(std::int64_t i) const {
-    const std::string where = file_.where(i);
-    const Example example = read_example(format_, file_.parse(i), where);
-    Outcome outcome;
-    try {
-      const LabelledText labelled = labeller_.label(example);
-      outcome.sample = encode_sample(tokenizer_, labelled);
-      outcome.without_end = !labelled.ends_marked;
-    } catch (const Error& error) {
-      fail("{}: {}", where, error.what());
-    }
-    outcome.sample.id = i;
-    cut(outcome, config_.max_length);
-    return outcome;
-  }
-
-  void remember(std::int64_t row, std::string problem) {
-    const std::lock_guard lock(mutex_);
-    if (bad_row_ >= 0 && bad_row_ < row) return;
-    bad_row_ = row;
-    problem_ = std::move(problem);
-  }
-
-  RowFile file_;
-  const DataConfig& config_;
-  const text::Tokenizer& tokenizer_;
-  Labeller labeller_;
-  const Format& format_;
-  std::mutex mutex_;
-  std::int64_t bad_row_ = -1;
-  std::string problem_;
-};
-
-std::vector<Sample> read_file(const std::string& path, const DataConfig& config,
-                              const text::Tokenizer& tokenizer, std::vector<FileStats>& files) {
-  Reader reader(path, config, tokenizer);
-  std::vector<Outcome> outcomes = reader.read();
-  FileStats stats;
-  stats.path = path;
-  stats.format = reader.format_name();
-  stats.rows = std::ssize(outcomes);
-  std::vector<Sample> samples;
-  for (Outcome& outcome : outcomes) {
-    stats.no_answer += outcome.no_answer;
-    stats.answer_cut += outcome.answer_cut;
-    if (outcome.sample.ids.empty()) continue;
-    stats.truncated += outcome.truncated;
-    stats.without_end += outcome.without_end;
-    stats.tokens += std::ssize(outcome.sample.ids);
-    stats.learned_tokens += outcome.sample.label_count();
-    stats.longest = std::max(stats.longest, std::ssize(outcome.sample.ids));
-    samples.push_back(std::move(outcome.sample));
-  }
-  stats.samples = std::ssize(samples);
-  if (samples.empty()) {
-    fail(
-        "{}: none of the {} rows has anything to learn: {} without an answer, {} whose answer "
-        "data.max_length = {} cuts off",
-        path, stats.rows, stats.no_answer, stats.answer_cut, config.max_length);
-  }
-  files.push_back(std::move(stats));
-  return samples;
-}
-
-// Moves a random share of train into validation; both keep the order of the file.
+// Moves a random share of train into validation; both keep the order of the files.
 void split(Dataset& dataset, double share, std::uint64_t seed) {
-  const auto count = std::ssize(dataset.train);
+  const std::int64_t count = dataset.train.size();
   const auto held_out = static_cast<std::int64_t>(std::ceil(share * static_cast<double>(count)));
   if (held_out >= count) {
     fail("data.validation_split: {} of {} samples leaves none to train on", share, count);
   }
-  const auto order = permutation(count, RandomStream(seed, "validation split"));
-  std::vector<bool> chosen(static_cast<std::size_t>(count), false);
-  for (std::int64_t i = 0; i < held_out; ++i) {
-    chosen[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = true;
+  const std::vector<bool> chosen = draw(held_out, count, RandomStream(seed, "validation split"));
+  dataset.validation = dataset.train.take(chosen);
+  std::size_t i = 0;
+  for (SourceStats& source : dataset.sources) {
+    for (std::int64_t k = 0; k < source.samples; ++k) source.held_out += chosen[i++] ? 1 : 0;
+    source.per_epoch = source.samples - source.held_out;
   }
-  std::vector<Sample> train;
-  for (std::size_t i = 0; i < chosen.size(); ++i) {
-    (chosen[i] ? dataset.validation : train).push_back(std::move(dataset.train[i]));
+}
+
+// Weight w: every sample of the source floor(w) times, and a share of them, always the same ones,
+// once more.
+void weigh(Dataset& dataset, const std::vector<double>& weights, std::uint64_t seed) {
+  std::vector<bool> dropped(static_cast<std::size_t>(dataset.train.size()), false);
+  std::int64_t begin = 0;
+  for (std::size_t s = 0; s < weights.size(); ++s) {
+    SourceStats& source = dataset.sources[s];
+    const std::int64_t count = source.per_epoch;
+    const auto whole = static_cast<std::int32_t>(weights[s]);
+    const auto more = std::llround((weights[s] - whole) * static_cast<double>(count));
+    const std::vector<bool> once_more =
+        draw(more, count, RandomStream(seed, fmt::format("weight of source {}", s)));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int32_t times = whole + (once_more[static_cast<std::size_t>(i)] ? 1 : 0);
+      dropped[static_cast<std::size_t>(begin + i)] = times == 0;
+      for (std::int32_t copy = 1; copy < times; ++copy) dataset.train.repeat(begin + i, copy);
+    }
+    source.per_epoch = whole * count + more;
+    begin += count;
   }
-  dataset.train = std::move(train);
+  dropped.resize(static_cast<std::size_t>(dataset.train.size()), false);
+  dataset.train.take(dropped);
+  if (dataset.train.empty()) fail("data.weights: they leave no sample to train on");
 }
 
 }  // namespace
 
 Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
                      std::uint64_t seed) {
+  const std::vector<DataSource> train = find_sources(config.train, "data.train");
+  std::vector<DataSource> validation;
+  if (config.validation) validation = find_sources(*config.validation, "data.validation");
   Dataset dataset;
-  dataset.train = read_file(config.train, config, tokenizer, dataset.files);
-  if (config.validation) {
-    dataset.validation = read_file(*config.validation, config, tokenizer, dataset.files);
-  } else if (config.validation_split > 0) {
-    split(dataset, config.validation_split, seed);
-  }
+  const auto read = [&](const std::vector<DataSource>& sources) {
+    SourceReader reader(config, tokenizer, dataset.files);
+    SampleWriter samples;
+    for (const DataSource& source : sources) {
+      dataset.sources.push_back(reader.read(source, samples));
+    }
+    return samples.finish();
+  };
+  dataset.train = read(train);
+  if (config.validation_split > 0) split(dataset, config.validation_split, seed);
+  if (!config.weights.empty()) weigh(dataset, config.weights, seed);
+  if (config.validation) dataset.validation = read(validation);
   return dataset;
 }
 

@@ -5,13 +5,16 @@
 #include "qlora/data/data_config.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace qlora::data {
 
-// A conversation: the answers among messages[first_answer ...] are learned.
+// A conversation: the answers among messages[first_answer ...] are learned. Tool calls have the
+// shape that chat templates expect: {"type": "function", "function": {"name", "arguments": {}}}.
 struct Conversation {
   Json messages;
   Json tools;
@@ -25,27 +28,50 @@ struct Instruction {
   std::string output;
 };
 
-// Two texts that are tokenized as they are; the second is learned.
-struct TextPair {
-  std::string prompt;
-  std::string completion;
+// Texts side by side that no chat template writes.
+struct TextPart {
+  std::string text;
+  bool learned = false;
+  bool verbatim = false;  // special tokens in it are meant as such
+};
+struct PlainText {
+  std::vector<TextPart> parts;
 };
 
-using Example = std::variant<Conversation, Instruction, TextPair>;
+// Tokens as they are to be learned: labels[i] is ids[i] or kNotLearned.
+struct Tokens {
+  std::vector<std::int64_t> ids;
+  std::vector<std::int64_t> labels;
+};
+
+// A text and the name of its class.
+struct ClassifiedText {
+  std::string text;
+  std::string label;
+};
+
+using Example = std::variant<Conversation, Instruction, PlainText, Tokens, ClassifiedText>;
 
 // One format: a table row (formats.cpp) and a function.
 struct Format {
   DataFormat format;
   std::string_view required[2];  // columns; the second may be empty
-  Example (*read)(const Json& row, const std::string& where);
+  std::vector<Example> (*read)(const Format& format, const Json& row, const std::string& where);
+  bool has_instructions = false;  // every example is an Instruction
 };
 
-// The format that the config names, or that the columns of the first row fit. Throws Error.
-const Format& find_format(DataFormat wanted, const Json& first_row, const std::string& where);
+// The format that the config names, if the row has its columns, or any that the columns fit; null
+// where none does.
+const Format* fitting_format(DataFormat wanted, const Json& row);
 
-// Throws Error "where: ..." where a column is missing (names those that exist) or is of the wrong
-// type.
-Example read_example(const Format& format, const Json& row, const std::string& where);
+// The format that the config names, or that the columns fit. Throws RowError where none does, and
+// Error for rows of preferences (chosen and rejected answers), which are not to be learned as one.
+const Format& find_format(DataFormat wanted, const Json& row, const std::string& where);
+
+// What a row holds, which is more than one example where it has several instances. Throws RowError
+// "where: ..." where a column is missing (names those that exist), of the wrong type, or its roles
+// are out of order.
+std::vector<Example> read_examples(const Format& format, const Json& row, const std::string& where);
 
 Conversation to_conversation(const Instruction& instruction);
 

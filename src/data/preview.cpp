@@ -41,12 +41,15 @@ std::string preview_sample(const Sample& sample, const text::Tokenizer& tokenize
 
 }  // namespace
 
-std::string preview_samples(std::span<const Sample> samples, const text::Tokenizer& tokenizer,
-                            const PreviewStyle& style) {
+std::string preview_samples(const SampleStore& samples, std::span<const std::string> files,
+                            const text::Tokenizer& tokenizer, const PreviewStyle& style) {
   std::string text;
-  for (const Sample& sample : samples) {
-    text += fmt::format("--- row {}: {} tokens, {} learned ---\n{}\n", sample.id, sample.ids.size(),
-                        sample.label_count(), preview_sample(sample, tokenizer, style));
+  for (std::int64_t i = 0; i < std::min(style.max_samples, samples.size()); ++i) {
+    const Sample sample = samples.get(i);
+    text +=
+        fmt::format("--- {}:{}: {} tokens, {} learned ---\n{}\n",
+                    files[static_cast<std::size_t>(sample.file)], sample.line, sample.ids.size(),
+                    sample.label_count(), preview_sample(sample, tokenizer, style));
   }
   return text;
 }
@@ -59,21 +62,26 @@ std::string preview_stats(const Dataset& dataset) {
   const auto problem = [&line](std::string_view name, std::int64_t value) {
     if (value > 0) line(name, value);
   };
-  for (const FileStats& file : dataset.files) {
-    text += fmt::format("{} (format {})\n", file.path, file.format);
-    line("rows", file.rows);
-    line("samples", file.samples);
-    line("tokens", file.tokens);
-    line("learned tokens", file.learned_tokens);
-    line("longest sample, tokens", file.longest);
-    problem("cut to data.max_length", file.truncated);
-    problem("dropped: no answer", file.no_answer);
-    problem("dropped: answer cut off", file.answer_cut);
-    problem("no end token to learn", file.without_end);
-  }
-  if (!dataset.validation.empty() && dataset.files.size() == 1) {
-    text += fmt::format("held out for evaluation: {} of {} samples\n", dataset.validation.size(),
-                        dataset.train.size() + dataset.validation.size());
+  for (const SourceStats& source : dataset.sources) {
+    text += fmt::format("{} ({}format {})\n", source.name,
+                        source.files > 1 ? fmt::format("{} files, ", source.files) : "",
+                        source.formats);
+    line("rows", source.rows);
+    line("samples", source.samples);
+    line("tokens", source.tokens);
+    line("learned tokens", source.learned_tokens);
+    line("longest sample, tokens", source.longest);
+    problem("cut to data.max_length", source.truncated);
+    problem("dropped: no answer", source.no_answer);
+    problem("dropped: answer cut off", source.answer_cut);
+    problem("no end token to learn", source.without_end);
+    for (const SkippedRows& skipped : source.skipped) {
+      line("skipped: " + skipped.reason, skipped.rows);
+      text += fmt::format("    the first: {}\n", skipped.first);
+    }
+    problem("held out for evaluation", source.held_out);
+    const bool weighted = source.per_epoch != source.samples - source.held_out;
+    if (weighted) line("samples an epoch, by data.weights", source.per_epoch);
   }
   return text;
 }

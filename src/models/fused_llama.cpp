@@ -168,6 +168,8 @@ struct FusedLlama::State {
   std::map<std::int64_t, std::unique_ptr<Runner>> runners;  // by padded length
 
   State(Llama& model, const FusedOptions& o);
+  // Of batches padded to `length`.
+  fused::StepShape shape_of(std::int64_t length) const;
   void add_runner(std::int64_t length);
 };
 
@@ -184,16 +186,25 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
   plan.emplace(make_plan(shape, options));
-  block = device_bytes(plan->bytes(), model.device());
+  const std::int64_t step = padded_length(1, options);
   const std::int64_t longest = padded_length(options.length, options);
-  for (std::int64_t length = longest; length > 0; length -= padded_length(1, options)) {
-    add_runner(length);
+  // A plan for fewer tokens is smaller but for accidents of its placement.
+  std::int64_t bytes = 0;
+  for (std::int64_t length = step; length <= longest; length += step) {
+    bytes = std::max(bytes, fused::MemoryPlan(shape_of(length), plan->modes()).bytes());
   }
+  block = device_bytes(bytes, model.device());
+  for (std::int64_t length = longest; length > 0; length -= step) add_runner(length);
+}
+
+fused::StepShape FusedLlama::State::shape_of(std::int64_t length) const {
+  fused::StepShape own = shape;
+  own.tokens = options.rows * length;
+  return own;
 }
 
 void FusedLlama::State::add_runner(std::int64_t length) {
-  fused::StepShape own = shape;
-  own.tokens = options.rows * length;
+  const fused::StepShape own = shape_of(length);
   const fused::MemoryPlan own_plan(own, plan->modes());
   inputs.load({.rows = 0, .length = length, .ids = {}, .labels = {}}, length, 0);
   c10::cuda::device_synchronize();
@@ -226,7 +237,7 @@ std::string FusedLlama::describe() const {
     ++counts[static_cast<std::size_t>(mode)];
   return fmt::format(
       "fused path: {:.2f} GiB of activations and workspace; layers that keep "
-      "everything {}, attention alone {}, their input alone {}\n",
+      "everything {}, attention alone {}, their input alone {}",
       gib(state_->plan->bytes()), counts[0], counts[1], counts[2]);
 }
 

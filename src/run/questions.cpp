@@ -1,19 +1,12 @@
 #include "qlora/run/questions.h"
 
 #include "qlora/base/file.h"
-#include "qlora/base/text_util.h"
 
 #include <algorithm>
 #include <numeric>
 
 namespace qlora::run {
 namespace {
-
-std::string columns_of(const Json& row) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : row.items()) names.push_back(name);
-  return names.empty() ? "none" : join(names);
-}
 
 // The turns up to the user's last one.
 Json messages_of(const Json& turns, const std::string& where) {
@@ -47,7 +40,7 @@ Question parse_question(const Json& row, const std::string& system, const std::s
     question.messages = conversation(system, text);
   } else {
     fail("{}: expected a column 'messages' or 'instruction'; the row has {}", where,
-         columns_of(row));
+         json_keys(row));
   }
   question.keywords = json_get_or<std::vector<std::string>>(row, "keywords", {}, where);
   return question;

@@ -102,8 +102,9 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const nn::LoraConfig lora{.r = options.r, .lora_alpha = 2 * options.r};
   const io::AdapterConfig adapter = models::to_adapter_config(lora, options.shape);
   models::attach_lora(*model, adapter, lora.dtype, 1);
-  const data::BatchPlan batches(random_samples(options, model->config().vocab_size),
-                                {.batch_size = options.batch, .shuffle = false});
+  const data::BatchPlan batches(
+      data::SampleStore(random_samples(options, model->config().vocab_size)),
+      {.batch_size = options.batch, .shuffle = false});
   const auto fused = choose_training_path(*model, config, options.seq);
   Trainer trainer({.model = *model, .adapter = adapter, .train = batches, .fused = fused.get()},
                   config);

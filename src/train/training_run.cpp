@@ -7,14 +7,11 @@
 #include "qlora/train/memory_estimate.h"
 #include "qlora/train/training_path.h"
 
-#include <algorithm>
-#include <span>
+#include <utility>
 
 namespace qlora::train {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr std::size_t kPreviewedSamples = 3;
 
 void expect_fitting_context(const RunConfig& config, const io::ModelConfig& model) {
   if (config.data.max_length <= model.max_position_embeddings) return;
@@ -42,10 +39,11 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   expect_fitting_tokenizer(*tokenizer_, structure, config.model.path);
   const auto seed = static_cast<std::uint64_t>(data_seed(config.training));
   dataset_ = data::load_dataset(config.data, *tokenizer_, seed);
-  train_.emplace(make_plan(dataset_.train, config.training.per_device_train_batch_size, true));
+  train_.emplace(
+      make_plan(std::move(dataset_.train), config.training.per_device_train_batch_size, true));
   if (!dataset_.validation.empty()) {
-    validation_.emplace(
-        make_plan(dataset_.validation, config.training.per_device_eval_batch_size, false));
+    validation_.emplace(make_plan(std::move(dataset_.validation),
+                                  config.training.per_device_eval_batch_size, false));
   }
   if (config.training.eval_strategy != IntervalStrategy::No && !validation_) {
     fail(
@@ -61,7 +59,7 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   fused_ = choose_training_path(*model_, config.training, train_->longest());
 }
 
-data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
+data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t batch_size,
                                        bool shuffle) const {
   return {std::move(samples),
           {.batch_size = batch_size,
@@ -74,14 +72,12 @@ data::BatchPlan TrainingRun::make_plan(std::vector<data::Sample> samples, std::i
 
 std::string TrainingRun::describe(bool colour) const {
   const models::ParameterCount count = models::count_parameters(*model_);
-  const std::size_t shown = std::min(kPreviewedSamples, dataset_.train.size());
   const double share =
       100.0 * static_cast<double>(count.trainable) / static_cast<double>(count.total);
   return fmt::format("trainable parameters: {} of {} ({:.3f} %)\n\n", count.trainable, count.total,
                      share) +
          data::preview_stats(dataset_) + "\n" +
-         data::preview_samples(std::span(dataset_.train).first(shown), *tokenizer_,
-                               {.colour = colour}) +
+         data::preview_samples(train_->samples(), dataset_.files, *tokenizer_, {.colour = colour}) +
          "\n" + memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
 }
 

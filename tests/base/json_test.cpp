@@ -72,6 +72,11 @@ TEST(JsonTest, SaysWhichKeyIsMissingOrOfAnotherType) {
   EXPECT_NE(message_of([&] { json_get<bool>(Json::array(), "flag", "x"); }), "");
 }
 
+TEST(JsonTest, ListsKeysForMessages) {
+  EXPECT_EQ(json_keys(parse_json(R"({"b": 1, "a": {"c": 2}})", "x")), "b, a");
+  EXPECT_EQ(json_keys(Json::object()), "none");
+}
+
 TEST(JsonTest, FallsBackOnlyWhereTheKeyIsAbsentOrNull) {
   const Json json = parse_json(R"({"a": null, "b": 2, "c": "text"})", "x");
   EXPECT_EQ(json_get_or<std::int64_t>(json, "a", 7, "x"), 7);

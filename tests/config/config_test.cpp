@@ -35,6 +35,7 @@ struct Outer {
   std::string name = "none";
   std::string kind = "a";
   std::vector<std::string> words = {"x"};
+  std::vector<double> weights;
   StringOrList targets = "all";
   std::optional<std::int64_t> limit;
   std::optional<std::string> note;
@@ -52,6 +53,7 @@ struct Outer {
     v.field("name", name, "a name");
     v.field("kind", kind, "a kind", OneOf{{"a", "b"}, "c is not built"});
     v.field("words", words, "some words");
+    v.field("weights", weights, "some weights", above(0));
     v.field("targets", targets, "some targets");
     v.field("limit", limit, "a limit", at_least(1));
     v.field("note", note, "a note");
@@ -84,7 +86,8 @@ std::string outer_error(const std::string& yaml, std::vector<std::string> overri
 TEST(ConfigTest, ReadsEveryKind) {
   const Outer outer = parse_outer(
       "flag: true\ncount: 1_000\nrate: 2e-4\nname: \"a: b\"\nkind: b\nwords: [q, 'r s']\n"
-      "targets: [u, v]\nlimit: 7\nnote: 12\ntype: bfloat16\nshape: boxy\ninner:\n  depth: .25\n"
+      "weights: [1, 0.5]\ntargets: [u, v]\nlimit: 7\nnote: 12\ntype: bfloat16\nshape: "
+      "boxy\ninner:\n  depth: .25\n"
       "last: -4\nevery: 0.1\n",
       {"count=2"});
   EXPECT_TRUE(outer.flag);
@@ -93,6 +96,7 @@ TEST(ConfigTest, ReadsEveryKind) {
   EXPECT_EQ(outer.name, "a: b");
   EXPECT_EQ(outer.kind, "b");
   EXPECT_EQ(outer.words, (std::vector<std::string>{"q", "r s"}));
+  EXPECT_EQ(outer.weights, (std::vector<double>{1, 0.5}));
   EXPECT_EQ(outer.targets, StringOrList(std::vector<std::string>{"u", "v"}));
   EXPECT_EQ(outer.limit, 7);
   EXPECT_EQ(outer.note, "12");
@@ -116,6 +120,13 @@ TEST(ConfigTest, ReadsNumbersAsPeopleWriteThem) {
                 HasSubstr("rate (q.yaml:1): expected a number of at least 0, got '"))
         << text;
   }
+}
+
+TEST(ConfigTest, EveryNumberOfAListIsChecked) {
+  EXPECT_EQ(outer_error("weights: [1, 0]\n"),
+            "weights (q.yaml:1): expected a list such as [1, 0.5], each a number above 0, got a "
+            "list");
+  EXPECT_THAT(outer_error("weights: 2\n"), HasSubstr("each a number above 0, got '2'"));
 }
 
 TEST(ConfigTest, WhatIsNotStatedKeepsItsDefault) {
@@ -248,6 +259,7 @@ TEST(ConfigTest, DumpReadsBackToTheSameStruct) {
   settings.outer.rate = 0.1 + 0.2;
   settings.outer.name = "null";
   settings.outer.words = {"", "~", "true", "x, y", "누벼울"};
+  settings.outer.weights = {2, 0.1};
   settings.outer.targets = std::vector<std::string>{"[a]", "*b"};
   settings.outer.note = "- no: list";
   settings.outer.shape = Shape::Square;
@@ -256,6 +268,7 @@ TEST(ConfigTest, DumpReadsBackToTheSameStruct) {
   const std::string text = dump(settings);
   const Settings again = parse_text<Settings>(text, "dump.yaml");
   EXPECT_EQ(again.path, settings.path);
+  EXPECT_EQ(again.outer.weights, settings.outer.weights);
   EXPECT_EQ(again.outer.rate, settings.outer.rate);
   EXPECT_EQ(again.outer.name, settings.outer.name);
   EXPECT_EQ(again.outer.words, settings.outer.words);

@@ -10,7 +10,7 @@ BatchPlan small_plan() {
   for (std::int32_t i = 0; i < 23; ++i) {
     samples.push_back({{i, i, i}, {static_cast<std::int32_t>(kNotLearned), i, i}, i});
   }
-  return BatchPlan(std::move(samples), {.batch_size = 2});
+  return BatchPlan(SampleStore(samples), {.batch_size = 2});
 }
 
 TEST(BatchLoader, WorkersChangeNothing) {

@@ -9,7 +9,7 @@ namespace qlora::data {
 namespace {
 
 // Sample i has lengths[i] tokens (all i), the last two of them learned.
-std::vector<Sample> samples_of(const std::vector<std::int64_t>& lengths) {
+std::vector<Sample> list_of(const std::vector<std::int64_t>& lengths) {
   std::vector<Sample> samples;
   for (const std::int64_t length : lengths) {
     Sample sample;
@@ -24,10 +24,10 @@ std::vector<Sample> samples_of(const std::vector<std::int64_t>& lengths) {
   return samples;
 }
 
-std::vector<Sample> many_samples(std::int64_t count) {
+SampleStore many_samples(std::int64_t count) {
   std::vector<std::int64_t> lengths;
   for (std::int64_t i = 0; i < count; ++i) lengths.push_back(3 + i * 7919 % 97);
-  return samples_of(lengths);
+  return SampleStore(list_of(lengths));
 }
 
 std::vector<std::int64_t> ids_of_epoch(const BatchPlan& plan, std::int64_t epoch) {
@@ -48,10 +48,9 @@ bool is_permutation_of(std::vector<std::int64_t> ids, std::int64_t count) {
 }
 
 TEST(Batch, PadsOnTheRightAndCountsShiftedLabels) {
-  auto samples = samples_of({3, 5});
+  auto samples = list_of({3, 5});
   samples[0].labels = {0, 0, 0};  // the first position predicts nothing, so 2 count
-  const Sample* const rows[] = {&samples[0], &samples[1]};
-  const Batch batch = make_batch(rows, 99);
+  const Batch batch = make_batch(samples, 99);
   EXPECT_EQ(batch.rows, 2);
   EXPECT_EQ(batch.length, 5);
   EXPECT_EQ(batch.input_ids, (std::vector<std::int64_t>{0, 0, 0, 99, 99, 1, 1, 1, 1, 1}));
@@ -117,9 +116,7 @@ TEST(BatchPlan, GroupsWithinChunksOfUpdates) {
   const auto ids = ids_of_epoch(plan, 0);
   for (std::size_t i = 1; i < 64; ++i) {
     if (i % 16 == 0 || i / 16 == 0) continue;  // the first chunk holds the swapped longest
-    const auto length = [&](std::size_t k) {
-      return plan.samples()[static_cast<std::size_t>(ids[k])].ids.size();
-    };
+    const auto length = [&](std::size_t k) { return plan.samples().length(ids[k]); };
     const bool swapped_in = i % 16 == 1 && length(i - 1) < length(i);
     EXPECT_TRUE(swapped_in || length(i - 1) >= length(i)) << i;
   }

@@ -1,8 +1,5 @@
 #include "qlora/data/dataset.h"
-#include "data_module/fake_tokenizer.h"
-#include "qlora/base/error.h"
-#include "qlora/base/file.h"
-#include "support/test_data.h"
+#include "data_module/dataset_files.h"
 
 #include <gtest/gtest.h>
 
@@ -11,40 +8,11 @@
 namespace qlora::data {
 namespace {
 
+using test::config_for;
+using test::error_of;
 using test::FakeTokenizer;
-
-DataConfig config_for(const std::string& text, const std::string& name = "train.jsonl") {
-  const auto path = qlora::test::fresh_folder("dataset") / name;
-  write_text(path, text);
-  DataConfig config;
-  config.train = path.string();
-  return config;
-}
-
-std::string error_of(const DataConfig& config) {
-  try {
-    load_dataset(config, FakeTokenizer(), 0);
-  } catch (const Error& error) {
-    const std::string what = error.what();
-    EXPECT_EQ(what.find('\n'), std::string::npos) << what;
-    const auto name = what.find("train.jsonl");
-    return name == std::string::npos ? what : what.substr(name);
-  }
-  return "no error";
-}
-
-std::string text_of(const DataConfig& config) {
-  const FakeTokenizer tokenizer;
-  return tokenizer.decode(load_dataset(config, tokenizer, 0).train.at(0).ids);
-}
-
-std::string many_rows(int count) {
-  std::string text;
-  for (int i = 0; i < count; ++i) {
-    text += fmt::format("{{\"instruction\": \"q{}\", \"output\": \"a\"}}\n", i);
-  }
-  return text;
-}
+using test::many_rows;
+using test::text_of;
 
 TEST(Dataset, FindsTheFormatByTheColumns) {
   const std::string expected =
@@ -66,11 +34,11 @@ TEST(Dataset, FindsTheFormatByTheColumns) {
 
 TEST(Dataset, KeepsTheOrderAndNumbersOfTheFile) {
   const Dataset dataset = load_dataset(config_for(many_rows(300)), FakeTokenizer(), 0);
-  ASSERT_EQ(dataset.train.size(), 300u);
-  for (std::size_t i = 0; i < 300; ++i) {
-    const std::string text = FakeTokenizer().decode(dataset.train[i].ids);
-    EXPECT_NE(text.find(fmt::format("q{}<", i)), std::string::npos);
-    EXPECT_EQ(dataset.train[i].id, static_cast<std::int64_t>(i));
+  ASSERT_EQ(dataset.train.size(), 300);
+  for (std::int64_t i = 0; i < 300; ++i) {
+    const Sample sample = dataset.train.get(i);
+    EXPECT_NE(FakeTokenizer().decode(sample.ids).find(fmt::format("q{}<", i)), std::string::npos);
+    EXPECT_EQ(sample.id, i);
   }
 }
 
@@ -87,9 +55,9 @@ TEST(Dataset, CutsLongSamplesAndDropsThoseWithoutAnAnswer) {
   config.format = DataFormat::Instruction;
   config.max_length = 24;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
-  const FileStats& stats = dataset.files.at(0);
-  ASSERT_EQ(dataset.train.size(), 3u);
-  EXPECT_EQ(dataset.train[1].ids.size(), 24u);
+  const SourceStats& stats = dataset.sources.at(0);
+  ASSERT_EQ(dataset.train.size(), 3);
+  EXPECT_EQ(dataset.train.length(1), 24);
   EXPECT_EQ(stats.rows, 4);
   EXPECT_EQ(stats.samples, 3);
   EXPECT_EQ(stats.truncated, 1);
@@ -105,24 +73,24 @@ TEST(Dataset, CountsRowsWithoutAnswer) {
                               R"({"messages": [{"role": "user", "content": "q"},)"
                               R"({"role": "assistant", "content": "a"}]})"),
                    FakeTokenizer(), 0);
-  ASSERT_EQ(dataset.train.size(), 1u);
-  EXPECT_EQ(dataset.train[0].id, 1);
-  EXPECT_EQ(dataset.files[0].no_answer, 1);
+  ASSERT_EQ(dataset.train.size(), 1);
+  EXPECT_EQ(dataset.train.get(0).id, 1);
+  EXPECT_EQ(dataset.sources[0].no_answer, 1);
 }
 
 TEST(Dataset, HoldsOutAShare) {
   DataConfig config = config_for(many_rows(30));
   config.validation_split = 0.1;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 7);
-  EXPECT_EQ(dataset.train.size(), 27u);
-  ASSERT_EQ(dataset.validation.size(), 3u);
+  EXPECT_EQ(dataset.train.size(), 27);
+  ASSERT_EQ(dataset.validation.size(), 3);
   std::set<std::int64_t> ids;
   for (const auto* part : {&dataset.train, &dataset.validation}) {
-    for (const Sample& sample : *part) ids.insert(sample.id);
+    for (std::int64_t i = 0; i < part->size(); ++i) ids.insert(part->get(i).id);
   }
   EXPECT_EQ(ids.size(), 30u);
   const Dataset again = load_dataset(config, FakeTokenizer(), 7);
-  EXPECT_EQ(again.validation[0].id, dataset.validation[0].id);
+  EXPECT_EQ(again.validation.get(0).id, dataset.validation.get(0).id);
   config.validation_split = 0.99;
   EXPECT_TRUE(error_of(config).starts_with("data.validation_split: 0.99 of 30 samples"));
 }
@@ -131,8 +99,11 @@ TEST(Dataset, ReadsAValidationFile) {
   DataConfig config = config_for(many_rows(3));
   config.validation = config.train;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
-  EXPECT_EQ(dataset.validation.size(), 3u);
+  EXPECT_EQ(dataset.validation.size(), 3);
   EXPECT_EQ(dataset.files.size(), 2u);
+  EXPECT_EQ(dataset.sources.size(), 2u);
+  EXPECT_EQ(dataset.validation.get(2).file, 1);
+  EXPECT_EQ(dataset.validation.get(2).line, 3);
 }
 
 TEST(Dataset, SaysWhatIsWrongWithARow) {
@@ -144,10 +115,8 @@ TEST(Dataset, SaysWhatIsWrongWithARow) {
       "needs 'instruction' and 'output'");
   EXPECT_EQ(error_of(config_for(good + R"({"instruction": 5, "output": "a"})")),
             "train.jsonl:2: 'instruction' is 5; expected a text");
-  EXPECT_EQ(
-      error_of(config_for(R"({"q": 1, "a": 2})")),
-      "train.jsonl:1: no known format has the columns q, a; expected messages ('messages'), "
-      "prompt_completion ('prompt' and 'completion'), instruction ('instruction' and 'output')");
+  EXPECT_EQ(error_of(config_for(R"({"q": 1, "a": 2})")).substr(0, 54),
+            "train.jsonl:1: no known format has the columns q, a; e");
   EXPECT_EQ(error_of(config_for("{}")).substr(0, 54),
             "train.jsonl:1: no known format has the columns none; e");
   EXPECT_EQ(error_of(config_for(R"({"messages": "x"})")).substr(0, 48),
@@ -184,6 +153,68 @@ TEST(Dataset, ATemplatesRefusalNamesTheRow) {
                                "conversation: only users speak"))
         << error.what();
   }
+}
+
+TEST(Dataset, LearnsAllOfAText) {
+  const Dataset dataset =
+      load_dataset(config_for("ab<|im_end|>\n\nc</s>\n", "train.txt"), FakeTokenizer(), 0);
+  ASSERT_EQ(dataset.train.size(), 2);
+  const Sample first = dataset.train.get(0);
+  EXPECT_EQ(first.ids, (std::vector<std::int32_t>{FakeTokenizer::kBos, 'a', 'b',
+                                                  FakeTokenizer::kEnd, FakeTokenizer::kEos}));
+  EXPECT_EQ(first.label_count(), 4);
+  EXPECT_EQ(dataset.train.get(1).ids,
+            (std::vector<std::int32_t>{FakeTokenizer::kBos, 'c', FakeTokenizer::kEos}));
+  EXPECT_EQ(dataset.sources[0].without_end, 0);
+}
+
+TEST(Dataset, TakesTokensAsTheyAre) {
+  const Dataset dataset =
+      load_dataset(config_for("{\"input_ids\": [65, 66, 257], \"labels\": [65, -100, 257]}\n"
+                              "{\"input_ids\": [65, 66]}\n"),
+                   FakeTokenizer(), 0);
+  const Sample first = dataset.train.get(0);
+  EXPECT_EQ(first.ids, (std::vector<std::int32_t>{65, 66, 257}));
+  EXPECT_EQ(first.labels, (std::vector<std::int32_t>{-100, -100, 257}));
+  EXPECT_EQ(dataset.sources[0].without_end, 1);
+  EXPECT_EQ(error_of(config_for("{\"input_ids\": [65, 261]}")),
+            "train.jsonl:1: input_ids[1] is 261; the tokenizer has 261 tokens");
+}
+
+TEST(Dataset, FillsATemplate) {
+  const auto filled = [](std::string text, const std::string& row) {
+    DataConfig config = config_for(row);
+    config.prompt_template = std::move(text);
+    return text_of(config);
+  };
+  EXPECT_EQ(filled("{q} -> {a}", R"({"q": "x", "a": "y</s>"})"), "<s>x -> y</s></s>");
+  EXPECT_EQ(filled("dolly", R"({"instruction": "i", "context": "c", "response": "r"})"),
+            "<s>### Instruction:\ni\n\n### Input:\nc\n\n### Response:\nr</s>");
+  EXPECT_EQ(filled("{motivation}: {instruction} {input} {output}",
+                   R"({"motivation": "m", "instruction": "i", "instances": [{"output": "o"}]})"),
+            "<s>m: i  o</s>");
+  EXPECT_EQ(filled("{document}\n{label}", R"({"document": "d", "label": 1})"), "<s>d\n1</s>");
+  EXPECT_EQ(filled("{prompt}{chosen}", R"({"prompt": "p", "chosen": "c", "rejected": "r"})"),
+            "<s>pc</s>");
+  DataConfig config = config_for(R"({"q": "x"})");
+  config.prompt_template = "{a}";
+  EXPECT_EQ(error_of(config),
+            "train.jsonl:1: no column 'a', which the template names; the row has q");
+}
+
+TEST(Dataset, RenamesColumns) {
+  DataConfig config = config_for(R"({"ask": "q", "reply": "a", "output": "old"})");
+  config.rename_columns = {"ask=instruction", "reply=output", "other=x"};
+  EXPECT_EQ(text_of(config), "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n");
+  config.rename_columns = {"ask"};
+  EXPECT_EQ(error_of(config),
+            "data.rename_columns: 'ask'; expected OLD=NEW, such as query=instruction");
+}
+
+TEST(Dataset, ClassesAreNotLearnedByALanguageModel) {
+  EXPECT_EQ(error_of(config_for("id\tdocument\tlabel\n1\tx\t0\n", "train.jsonl.tsv")),
+            "train.jsonl.tsv:2: rows of format classification train a classifier, not a language "
+            "model; data.template makes texts of them");
 }
 
 }  // namespace

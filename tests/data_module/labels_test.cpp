@@ -37,6 +37,11 @@ Conversation conversation(const char* messages) {
   return {parse_json(messages, "test"), nullptr, 0};
 }
 
+// A prompt and its completion, as they are.
+PlainText pair(const char* prompt, const char* completion) {
+  return {{{prompt, false, true}, {completion, true, true}}};
+}
+
 constexpr char kTwoTurns[] = R"([{"role": "system", "content": "Be kind."},
     {"role": "user", "content": "Hi!\n"}, {"role": "assistant", "content": "Hello.\n"},
     {"role": "user", "content": "서울은 어디에 있나요?"},
@@ -104,22 +109,22 @@ TEST(Labels, AreTransformersOwnOnSmolLM2) {
   config.train = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string();
   const Dataset dataset = load_dataset(config, *tokenizer, 0);
   const Json batches = read_json(qlora::test::golden_path("smollm2/batches.json"));
-  std::size_t row = 0;
+  std::int64_t row = 0;
   for (const Json& batch : batches) {
     for (const Json& expected : batch) {
-      const Sample& sample = dataset.train.at(7 * row++ % dataset.train.size());
+      const Sample sample = dataset.train.get(7 * row++ % dataset.train.size());
       EXPECT_EQ(Json(sample.ids), expected.at("input_ids"));
       EXPECT_EQ(Json(sample.labels), expected.at("labels"));
     }
   }
-  EXPECT_EQ(row, 40u);
+  EXPECT_EQ(row, 40);
 }
 
 TEST(Labels, SentencepieceTakesTheWholeTextAsOne) {
   const auto path = qlora::test::data_path("tokenizers/llama-2/tokenizer.model");
   QLORA_REQUIRE_DATA(path);
   const auto tokenizer = text::load_tokenizer(path);
-  const Sample sample = encode(*tokenizer, TextPair{"[INST] Hi [/INST]", " Hello you"});
+  const Sample sample = encode(*tokenizer, pair("[INST] Hi [/INST]", " Hello you"));
   EXPECT_EQ(learned(sample, *tokenizer), std::vector<std::string>{" Hello you</s>"});
   std::vector<std::int32_t> whole = tokenizer->encode("[INST] Hi [/INST] Hello you</s>");
   whole.insert(whole.begin(), *tokenizer->bos());
@@ -187,12 +192,12 @@ TEST(Labels, CompletionMessagesAreLearnedAndPromptMessagesAreNot) {
 TEST(Labels, TextPairsGetBosAndOneEos) {
   const FakeTokenizer tokenizer;
   for (const char* completion : {" yes", " yes</s>"}) {
-    const Sample sample = encode(tokenizer, TextPair{"Q:<|im_end|>", completion});
+    const Sample sample = encode(tokenizer, pair("Q:<|im_end|>", completion));
     EXPECT_EQ(learned(sample, tokenizer), std::vector<std::string>{" yes</s>"});
     EXPECT_EQ(tokenizer.decode(sample.ids), "<s>Q:<|im_end|> yes</s>");
     EXPECT_EQ(std::ranges::count(sample.ids, FakeTokenizer::kEnd), 1);
   }
-  const Sample with_bos = encode(tokenizer, TextPair{"<s>Q", "A"});
+  const Sample with_bos = encode(tokenizer, pair("<s>Q", "A"));
   EXPECT_EQ(std::ranges::count(with_bos.ids, FakeTokenizer::kBos), 1);
 }
 

@@ -71,7 +71,8 @@ TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU) {
   const auto adapter = models::to_adapter_config(lora, "tiny");
   models::attach_lora(*model, adapter, DType::Float32, 42);
   TinyRun run{std::move(model),
-              data::BatchPlan(samples(), {.batch_size = config.per_device_train_batch_size}),
+              data::BatchPlan(data::SampleStore(samples()),
+                              {.batch_size = config.per_device_train_batch_size}),
               nullptr};
   run.trainer = std::make_unique<Trainer>(TrainerParts{.model = *run.model,
                                                        .adapter = adapter,
@@ -240,7 +241,7 @@ TEST(GpuTrainer, LossFallsInSixteenBit) {
 TEST(Evaluate, WeighsByToken) {
   const TinyRun run = make_run(settings(test::fresh_folder("evaluate")));
   const EvaluationResult result = evaluate(*run.model, run.plan);
-  const data::BatchPlan single(samples(), {.batch_size = 1, .shuffle = false});
+  const data::BatchPlan single(data::SampleStore(samples()), {.batch_size = 1, .shuffle = false});
   const EvaluationResult one_by_one = evaluate(*run.model, single);
   EXPECT_EQ(result.labels, one_by_one.labels);
   EXPECT_NEAR(result.loss / one_by_one.loss, 1.0, 1e-6);

@@ -39,7 +39,7 @@ LIBRARIES = [
     (r"yaml-cpp/|CLI/", {"config"}),
     (r"nlohmann/|fmt/", {"base"}),
     (r"sentencepiece|pcre2|utf8proc", {"text"}),
-    (r"arrow/|parquet/", {"data"}),
+    (r"arrow/|parquet/|zlib\.h|zstd\.h", {"data"}),
     (r"httplib\.h|sqlite3\.h", {"serve"}),
     (r"(cuda|cub|cooperative_groups|mma|math_constants|nvml)\w*(/[\w./]+)?(\.h|\.cuh)?$",
      {"kernels", "fused", "tensor", "nn", "optim", "models", "run", "train"}),
@@ -47,7 +47,8 @@ LIBRARIES = [
     (r"gtest/|gmock/", set()),
     (r"[a-z_]+$", None),  # C++'s own
     (r"(sys|linux|net|netinet|arpa)/", None),
-    (r"(dirent|dlfcn|fcntl|ftw|immintrin|poll|pthread|sched|signal|spawn|termios|unistd)\.h", None),
+    (r"(dirent|dlfcn|fcntl|ftw|glob|immintrin|poll|pthread|sched|signal|spawn|termios|unistd)\.h",
+     None),
 ]
 TORCH_NAME = re.compile(r"(torch|ATen|c10|caffe2)/")
 TEST_LIBRARY = re.compile(r"gtest/|gmock/")

@@ -3,8 +3,8 @@
 
 They run in an environment of their own (goldens/requirements.txt pins it), never in the build's:
   tools/dev/make_goldens.py --output tests/data --data ../shared/data --models models [section ...]
-Sections: quant adamw8bit tiny lora smollm2 templates tokenizers (default: all). The same command
-gives the same numbers; tests/data/README.md describes the files.
+Sections: quant adamw8bit tiny lora smollm2 templates tokenizers data_files formats (default: all).
+The same command gives the same numbers; tests/data/README.md describes the files.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import os
 import pathlib
 import sys
 
-SECTIONS = ("quant", "adamw8bit", "tiny", "lora", "smollm2", "templates", "tokenizers")
+SECTIONS = ("quant", "adamw8bit", "tiny", "lora", "smollm2", "templates", "tokenizers",
+            "data_files", "formats")
 
 
 def parse(arguments):

@@ -15,7 +15,7 @@
 //   v.section(key, member, help)                 a nested settings struct
 //   v.check(condition, key, problem)             a rule over several members, for the key it blames
 // A member is a bool, std::int64_t, double, std::string, an enum with names, a std::vector of
-// strings, a StringOrList, or a std::optional of one of these (null in YAML).
+// strings or doubles, a StringOrList, or a std::optional of one of these (null in YAML).
 
 #include "qlora/base/dtype.h"
 

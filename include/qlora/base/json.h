@@ -22,6 +22,9 @@ Json read_json(const std::filesystem::path& path);
 // The value under `key`; null where the key is absent or its value is JSON's null.
 const Json* json_find(const Json& object, std::string_view key);
 
+// The object's keys for a message: "instruction, output", or "none".
+std::string json_keys(const Json& object);
+
 // The value under `key` as T. Throws Error "where: 'key' ..." where it is absent or of another
 // type.
 template <class T>

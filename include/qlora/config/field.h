@@ -53,6 +53,7 @@ bool parse(const Value& value, const Rules& rules, std::int64_t& member);
 bool parse(const Value& value, const Rules& rules, double& member);
 bool parse(const Value& value, const Rules& rules, std::string& member);
 bool parse(const Value& value, const Rules& rules, std::vector<std::string>& member);
+bool parse(const Value& value, const Rules& rules, std::vector<double>& member);
 bool parse(const Value& value, const Rules& rules, StringOrList& member);
 
 Value show(bool member);
@@ -60,6 +61,7 @@ Value show(std::int64_t member);
 Value show(double member);
 Value show(const std::string& member);
 Value show(const std::vector<std::string>& member);
+Value show(const std::vector<double>& member);
 Value show(const StringOrList& member);
 
 // The kind of a member, in words: "a whole number of at least 1".
@@ -68,6 +70,7 @@ std::string expected(const Rules& rules, const std::int64_t& member);
 std::string expected(const Rules& rules, const double& member);
 std::string expected(const Rules& rules, const std::string& member);
 std::string expected(const Rules& rules, const std::vector<std::string>& member);
+std::string expected(const Rules& rules, const std::vector<double>& member);
 std::string expected(const Rules& rules, const StringOrList& member);
 std::string expected_choice(const std::vector<std::string>& choices);
 
@@ -197,8 +200,9 @@ class Describer : public SectionWalker<Describer> {
     if constexpr (NamedEnum<Inner>) field.choices = names_of_values(Inner{});
     if (field.rules.one_of) field.choices = field.rules.one_of->values;
     field.is_bool = std::is_same_v<Inner, bool>;
-    field.is_list =
-        std::is_same_v<Inner, std::vector<std::string>> || std::is_same_v<Inner, StringOrList>;
+    field.is_list = std::is_same_v<Inner, std::vector<std::string>> ||
+                    std::is_same_v<Inner, std::vector<double>> ||
+                    std::is_same_v<Inner, StringOrList>;
     field.is_optional = Traits<T>::optional;
     field.assign = [&member, rules = field.rules](const Value& value) {
       T parsed = member;

@@ -21,6 +21,6 @@ struct Batch {
 };
 
 // The samples in this order. `pad_id` fills the ends of shorter rows.
-Batch make_batch(std::span<const Sample* const> samples, std::int64_t pad_id);
+Batch make_batch(std::span<const Sample> samples, std::int64_t pad_id);
 
 }  // namespace qlora::data

@@ -3,6 +3,7 @@
 // resumed run needs its position alone.
 
 #include "qlora/data/batch.h"
+#include "qlora/data/sample_store.h"
 #include "qlora/text/tokenizer.h"
 
 #include <cstdint>
@@ -29,7 +30,7 @@ struct BatchOptions {
 class BatchPlan {
  public:
   // `samples` must not be empty; options in their ranges.
-  BatchPlan(std::vector<Sample> samples, const BatchOptions& options);
+  BatchPlan(SampleStore samples, const BatchOptions& options);
   ~BatchPlan();
   BatchPlan(BatchPlan&&) noexcept;
   BatchPlan& operator=(BatchPlan&&) noexcept;
@@ -43,8 +44,8 @@ class BatchPlan {
   // Positions in samples(), in the order of the epoch, over all ranks.
   std::vector<std::int64_t> order(std::int64_t epoch) const;
 
-  const std::vector<Sample>& samples() const { return samples_; }
-  std::int64_t sample_count() const { return static_cast<std::int64_t>(samples_.size()); }
+  const SampleStore& samples() const { return samples_; }
+  std::int64_t sample_count() const { return samples_.size(); }
   // Tokens of the longest sample.
   std::int64_t longest() const;
 
@@ -55,7 +56,7 @@ class BatchPlan {
   Order cached_order(std::int64_t epoch) const;
   void group(std::vector<std::int64_t>& order) const;
 
-  std::vector<Sample> samples_;
+  SampleStore samples_;
   BatchOptions options_;
   std::unique_ptr<Cache> cache_;
 };

@@ -7,41 +7,98 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace qlora::data {
 
 // The columns of a row.
 enum class DataFormat {
-  Auto,              // by the columns of the first row
+  Auto,              // by the columns of a file's first row
   Instruction,       // instruction, input (may be empty), output
+  Dolly,             // instruction, context (may be empty), response
+  Kullm,             // instruction, instances: [{input, output}, ...]
+  QuestionAnswer,    // question, answer (or query, response; Q, A ...)
   Messages,          // messages: [{role, content}, ...]
+  ShareGpt,          // conversations: [{from, value}, ...]
   PromptCompletion,  // prompt, completion
+  Text,              // text
+  Tokens,            // input_ids, labels
+  Classification,    // text, label
 };
 
-constexpr std::array<EnumName<DataFormat>, 4> enum_names(DataFormat /*tag*/) {
+constexpr std::array<EnumName<DataFormat>, 12> enum_names(DataFormat /*tag*/) {
   return {{{DataFormat::Auto, "auto"},
            {DataFormat::Instruction, "instruction"},
+           {DataFormat::Instruction, "alpaca"},
+           {DataFormat::Dolly, "dolly"},
+           {DataFormat::Kullm, "kullm"},
+           {DataFormat::QuestionAnswer, "question_answer"},
            {DataFormat::Messages, "messages"},
-           {DataFormat::PromptCompletion, "prompt_completion"}}};
+           {DataFormat::ShareGpt, "sharegpt"},
+           {DataFormat::PromptCompletion, "prompt_completion"},
+           {DataFormat::Text, "text"},
+           {DataFormat::Tokens, "tokens"},
+           {DataFormat::Classification, "classification"}}};
+}
+
+// What a row of a .txt file is (datasets' sample_by).
+enum class SampleBy { Line, Paragraph, Document };
+
+constexpr std::array<EnumName<SampleBy>, 3> enum_names(SampleBy /*tag*/) {
+  return {{{SampleBy::Line, "line"},
+           {SampleBy::Paragraph, "paragraph"},
+           {SampleBy::Document, "document"}}};
+}
+
+// What a bad row does.
+enum class OnError { Stop, Skip };
+
+constexpr std::array<EnumName<OnError>, 2> enum_names(OnError /*tag*/) {
+  return {{{OnError::Stop, "stop"}, {OnError::Skip, "skip"}}};
 }
 
 struct DataConfig {
-  std::string train;
-  std::optional<std::string> validation;
+  StringOrList train;
+  std::vector<double> weights;
+  std::optional<StringOrList> validation;
   double validation_split = 0.0;
   DataFormat format = DataFormat::Auto;
+  std::optional<std::string> prompt_template;
+  std::vector<std::string> rename_columns;
+  SampleBy sample_by = SampleBy::Line;
+  OnError on_error = OnError::Stop;
   std::int64_t max_length = 1024;  // tokens, TRL's default
+
+  std::size_t train_sources() const {
+    const auto* list = std::get_if<std::vector<std::string>>(&train);
+    return list == nullptr ? 1 : list->size();
+  }
 
   template <class V>
   void visit(V&& v) {
-    v.field("train", train, "JSON or JSONL file of training samples", Required{});
-    v.field("validation", validation, "the same for evaluation; null is none");
+    v.field("train", train,
+            "training samples: a file (JSON, JSONL, CSV, TSV, text, also .gz and .zst; Parquet), a "
+            "directory, a pattern, or a list of these",
+            Required{});
+    v.field("weights", weights,
+            "how many times an epoch has each source of train; 0.5: a random half of it; empty: "
+            "once each",
+            at_least(0));
+    v.check(weights.empty() || weights.size() == train_sources(), "weights",
+            "expected as many numbers as data.train has entries");
+    v.field("validation", validation, "the same as train for evaluation; null is none");
     v.field("validation_split", validation_split,
             "share of the training samples that is kept for evaluation instead",
             fraction_below_one());
     v.check(!(validation && validation_split > 0), "validation_split",
             "validation and validation_split are both set; expected one of them at most");
     v.field("format", format, "columns of a row");
+    v.field("template", prompt_template,
+            "a prompt in place of the chat template: alpaca, dolly, or a text with {columns}, "
+            "learned from the last one on or between {% generation %} and {% endgeneration %}");
+    v.field("rename_columns", rename_columns, "columns under other names: [query=instruction]");
+    v.field("sample_by", sample_by, "what a row of a .txt file is");
+    v.field("on_error", on_error, "what a bad row does: skip counts it and goes on");
     v.field("max_length", max_length, "longer samples are cut to this many tokens", at_least(2));
   }
 };

@@ -1,34 +1,52 @@
 #pragma once
 // Files of samples -> tokens and labels.
 //
-// Formats (data.format; "auto" looks at the first row's columns):
+// Files: JSON (a list of objects), JSONL (an object a line), CSV, TSV, plain text, all of these
+// also under gzip or zstd, and Parquet; UTF-8. They are read once, a few rows at a time, and
+// samples lie on disk: memory holds 16 bytes a sample, whatever the size of the files.
+//
+// Formats (data.format; "auto" looks at the columns of each file's first row):
 //   instruction        instruction, output, optional input. One user turn (instruction, blank
 //                      line, input) and the assistant's answer, by the model's chat template;
 //                      without one, Stanford Alpaca's prompt text and EOS behind the output.
+//   dolly              the same from instruction, response, optional context.
+//   kullm              the same from instruction and instances: [{input, output}, ...].
+//   question_answer    the same from two columns such as question and answer.
 //   messages           messages: [{role, content}, ...], optional tools. A content is a text, or
-//                      a list of {"type": "text", "text": ...}.
+//                      a list of {"type": "text", "text": ...}; tool_calls are kept.
+//   sharegpt           conversations: [{from, value}, ...], optional tools and system.
 //   prompt_completion  prompt, completion: both texts (written out as they are, special tokens
 //                      included, EOS added) or both lists of messages.
-// Files are JSON (a list of objects) or JSONL (an object a line), UTF-8.
+//   text               text: all of it is learned, as it is, with EOS.
+//   tokens             input_ids, optional labels (-100: not learned; not shifted).
+//   classification     text and label: checked, but a language model does not learn from them.
+// With data.template the row's columns go into that text, whatever their format.
 //
 // Learned is what the assistant says and the special token that ends it, nothing else: not the
 // line end behind that token, not the prompt.
 
 #include "qlora/data/data_config.h"
-#include "qlora/data/sample.h"
+#include "qlora/data/sample_store.h"
 #include "qlora/text/tokenizer.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 namespace qlora::data {
 
-// What became of a file's rows.
-struct FileStats {
-  std::string path;
-  std::string format;
+// Rows that data.on_error = skip left out for one reason.
+struct SkippedRows {
+  std::string reason;
+  std::int64_t rows = 0;
+  std::string first;  // the first one's error
+};
+
+// What became of the rows of one source: an entry of data.train or data.validation.
+struct SourceStats {
+  std::string name;     // as written
+  std::string formats;  // "messages"; "messages, text" where its files differ
+  std::int64_t files = 0;
   std::int64_t rows = 0;
   std::int64_t samples = 0;
   std::int64_t tokens = 0;
@@ -38,17 +56,22 @@ struct FileStats {
   std::int64_t no_answer = 0;    // dropped: nothing that an assistant says
   std::int64_t answer_cut = 0;   // dropped: max_length cuts the whole answer off
   std::int64_t without_end = 0;  // no special token ends the answer: the model learns no end
+  std::int64_t held_out = 0;     // samples that data.validation_split took
+  std::int64_t per_epoch = 0;    // samples of an epoch, by data.weights
+  std::vector<SkippedRows> skipped;
 };
 
 struct Dataset {
-  std::vector<Sample> train;
-  std::vector<Sample> validation;  // empty where none is asked for
-  std::vector<FileStats> files;    // of train, then of validation where it has its own file
+  SampleStore train;
+  SampleStore validation;            // empty where none is asked for
+  std::vector<std::string> files;    // all that were read; Sample::file counts them
+  std::vector<SourceStats> sources;  // of train, then of validation
 };
 
 // Reads and tokenizes what the config names, on all cores. With validation_split that share of the
-// training samples, drawn by `seed`, is held out. Throws Error "file:line: ..." for the first bad
-// row, a file without samples, and a split that leaves one side empty.
+// training samples, drawn by `seed`, is held out; weights apply to the others. Throws Error
+// "file:line: ..." for the first bad row (unless they are skipped), a source without samples, and
+// a split that leaves one side empty.
 Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
                      std::uint64_t seed);
 

@@ -14,7 +14,10 @@ inline constexpr std::int64_t kNotLearned = -100;
 struct Sample {
   std::vector<std::int32_t> ids;
   std::vector<std::int32_t> labels;
-  std::int64_t id = 0;  // the row's number in its file, from 0: names the sample in every epoch
+  // Its number among all that was read, from 0, dropped ones counted: names it in every epoch.
+  std::int64_t id = 0;
+  std::int32_t file = 0;  // where it is from: a position in Dataset::files
+  std::int64_t line = 0;  // the first line of its row, from 1; in Parquet the row
 
   std::int64_t label_count() const;
 };

@@ -26,13 +26,12 @@ class TrainingRun {
   Trainer make_trainer();
 
  private:
-  data::BatchPlan make_plan(std::vector<data::Sample> samples, std::int64_t batch_size,
-                            bool shuffle) const;
+  data::BatchPlan make_plan(data::SampleStore samples, std::int64_t batch_size, bool shuffle) const;
   void write_companions(const std::filesystem::path& directory) const;
 
   RunConfig config_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
-  data::Dataset dataset_;
+  data::Dataset dataset_;  // less its samples, which the plans hold
   std::unique_ptr<models::CausalLM> model_;
   std::unique_ptr<models::FusedLlama> fused_;  // null: training takes the plain path
   io::AdapterConfig adapter_;
