@@ -1,5 +1,6 @@
 #include "qlora/train/trainer.h"
 
+#include "clock.h"
 #include "qlora/base/file.h"
 #include "qlora/base/log.h"
 #include "qlora/tensor/device.h"
@@ -43,10 +44,6 @@ optim::Schedule schedule_of(const TrainingConfig& c, std::int64_t max_steps) {
 
 double clip_factor(double norm, double limit) {
   return limit > 0 ? std::min(1.0, limit / (norm + kClipEpsilon)) : 1.0;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace
