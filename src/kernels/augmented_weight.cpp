@@ -2,7 +2,6 @@
 
 #include "element.h"
 #include "qlora/base/narrow.h"
-#include "qlora/base/parallel.h"
 #include "qlora/kernels/dequantize_4bit.h"
 
 #include <algorithm>

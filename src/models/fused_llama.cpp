@@ -3,6 +3,7 @@
 #include "fused_weights.h"
 #include "qlora/base/error.h"
 #include "qlora/base/narrow.h"
+#include "qlora/base/text_util.h"
 #include "qlora/kernels/cuda_check.h"
 #include "qlora/tensor/bridge.h"
 #include "step_inputs.h"
@@ -78,8 +79,6 @@ class Runner {
   std::optional<Graph> forward_, backward_;
 };
 
-double gib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
-
 at::Tensor device_bytes(std::int64_t bytes, c10::Device device) {
   return at::empty({bytes}, at::TensorOptions(device).dtype(at::kByte));
 }
@@ -135,9 +134,9 @@ fused::MemoryPlan make_plan(const fused::StepShape& shape, const FusedOptions& o
                 .value_or(fused::MemoryPlan(shape, everywhere(shape, fused::Recompute::Full)));
   if (plan.bytes() <= options.memory) return plan;
   fail(
-      "the activations of {} x {} tokens need {:.2f} GiB beside the weights, {:.2f} GiB are free; "
+      "the activations of {} x {} tokens need {} beside the weights, {} are free; "
       "lower training.per_device_train_batch_size or data.max_length",
-      options.rows, options.length, gib(plan.bytes()), gib(options.memory));
+      options.rows, options.length, human_bytes(plan.bytes()), human_bytes(options.memory));
 }
 
 }  // namespace
@@ -236,9 +235,9 @@ std::string FusedLlama::describe() const {
   for (const fused::Recompute mode : state_->plan->modes())
     ++counts[static_cast<std::size_t>(mode)];
   return fmt::format(
-      "fused path: {:.2f} GiB of activations and workspace; layers that keep "
+      "fused path: {} of activations and workspace; layers that keep "
       "everything {}, attention alone {}, their input alone {}",
-      gib(state_->plan->bytes()), counts[0], counts[1], counts[2]);
+      human_bytes(state_->plan->bytes()), counts[0], counts[1], counts[2]);
 }
 
 }  // namespace qlora::models

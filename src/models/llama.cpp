@@ -1,5 +1,6 @@
 #include "qlora/models/llama.h"
 
+#include "qlora/kernels/cross_entropy.h"
 #include "qlora/nn/recompute.h"
 #include "qlora/tensor/linear_cross_entropy.h"
 
@@ -9,8 +10,6 @@
 
 namespace qlora::models {
 namespace {
-
-constexpr std::int64_t kIgnoredLabel = -100;
 
 // theta^(-2i / head_dim), divided as the model's RoPE scaling says.
 std::vector<double> rope_frequencies(const io::ModelConfig& config) {
@@ -102,7 +101,7 @@ at::Tensor Llama::logits(const at::Tensor& hidden, const nn::ForwardContext& con
 at::Tensor Llama::loss_sum(const at::Tensor& hidden, const at::Tensor& labels,
                            const nn::ForwardContext& context) {
   const at::Tensor targets = labels.slice(1, 1).reshape({-1});
-  const at::Tensor labelled = at::nonzero(targets != kIgnoredLabel).squeeze(1);
+  const at::Tensor labelled = at::nonzero(targets != kernels::kIgnoredLabel).squeeze(1);
   const at::Tensor rows =
       hidden.slice(1, 0, -1).reshape({-1, hidden.size(2)}).index_select(0, labelled);
   const at::Tensor wanted = targets.index_select(0, labelled);

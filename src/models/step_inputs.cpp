@@ -2,6 +2,7 @@
 
 #include "qlora/base/error.h"
 #include "qlora/base/narrow.h"
+#include "qlora/kernels/cross_entropy.h"
 #include "qlora/tensor/bridge.h"
 
 #include <ATen/ops/empty.h>
@@ -14,7 +15,6 @@
 namespace qlora::models {
 namespace {
 
-constexpr std::int64_t kIgnoredLabel = -100;
 // Lists start on 16 bytes.
 constexpr std::int64_t kListUnit = 4;
 
@@ -90,15 +90,14 @@ std::int64_t StepInputs::write(const TokenRows& batch, std::int64_t length,
       out[layout_.ids + at] = narrow<std::int32_t>(batch.ids[from]);
       out[layout_.positions + at] = static_cast<std::int32_t>(t);
       // A token predicts the one behind it.
-      if (t + 1 == batch.length || batch.labels[from + 1] == kIgnoredLabel) continue;
+      if (t + 1 == batch.length || batch.labels[from + 1] == kernels::kIgnoredLabel) continue;
       out[layout_.labelled + labelled] = at;
       out[layout_.labels + labelled++] = narrow<std::int32_t>(batch.labels[from + 1]);
     }
   }
   const std::int64_t end = div_up(labelled, loss_rows_) * loss_rows_;
   std::fill(out + layout_.labelled + labelled, out + layout_.labelled + end, -1);
-  std::fill(out + layout_.labels + labelled, out + layout_.labels + end,
-            static_cast<std::int32_t>(kIgnoredLabel));
+  std::fill(out + layout_.labels + labelled, out + layout_.labels + end, kernels::kIgnoredLabel);
   return labelled;
 }
 

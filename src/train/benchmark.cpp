@@ -1,5 +1,6 @@
 #include "qlora/train/benchmark.h"
 
+#include "clock.h"
 #include "qlora/base/json.h"
 #include "qlora/base/random.h"
 #include "qlora/models/load.h"
@@ -16,10 +17,6 @@ namespace qlora::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Shape {
   std::string_view name, model_type;

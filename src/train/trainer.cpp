@@ -1,5 +1,6 @@
 #include "qlora/train/trainer.h"
 
+#include "clock.h"
 #include "qlora/base/file.h"
 #include "qlora/base/log.h"
 #include "qlora/tensor/device.h"
@@ -37,10 +38,6 @@ optim::Schedule schedule_of(const TrainingConfig& c, std::int64_t max_steps) {
           .warmup_steps = c.warmup_steps > 0 ? c.warmup_steps : static_cast<std::int64_t>(share),
           .max_steps = max_steps,
           .min_lr_rate = c.lr_scheduler_kwargs.min_lr_rate.value_or(0.0)};
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace

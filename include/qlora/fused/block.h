@@ -2,8 +2,8 @@
 // A decoder layer's forward pass and its hand-written backward pass, queued on one stream without
 // allocating or waiting, so that both can be captured into a CUDA graph.
 //
-//   h = x + Out(attention(rope(Qkv(norm(x)))))     y = h + Down(silu(gate) * up), gate|up of
-//   norm(h)
+//   h = x + Out(attention(rope(Qkv(norm(x)))))
+//   y = h + Down(silu(gate) * up)     gate | up = GateUp(norm(h))
 //
 // Sums in float32, each result rounded once; the residual additions ride in the products.
 
