@@ -50,7 +50,7 @@ TEST(GoldenFormats, ConversationsAreTransformersText) {
         const Format& format = find_format(DataFormat::Auto, columns, file);
         const auto examples = read_examples(format, columns, file);
         ASSERT_EQ(examples.size(), 1u);
-        EXPECT_EQ(print_of(labeller.label(examples[0]).rendered.text), expected)
+        EXPECT_EQ(print_of(labeller.label(examples[0]).rendered.text), expected.get<std::string>())
             << file << ":" << row.line << " by " << name;
       }
     }
