@@ -1,5 +1,6 @@
 #include "qlora/kernels/matmul.h"
 
+#include "matmul_choices.h"
 #include "qlora/base/error.h"
 #include "qlora/kernels/cuda_check.h"
 
@@ -89,22 +90,13 @@ struct Plan {
   cublasLtMatmulAlgo_t algorithm{};
 };
 
-struct Key {
-  MatmulShape shape;
-  bool adds = false;
-  bool bias = false;
-  std::uint32_t alignment = 256;  // the least of the operands'
-
-  auto operator<=>(const Key&) const = default;
-};
-
-Key key_of(const MatmulShape& shape, const MatmulOperands& o) {
+MatmulKey key_of(const MatmulShape& shape, const MatmulOperands& o) {
   const std::uint32_t alignment =
       std::min({alignment_of(o.a), alignment_of(o.b), alignment_of(o.c), alignment_of(o.d)});
   return {shape, o.c != nullptr, o.bias != nullptr, alignment};
 }
 
-Plan make_plan(const Key& key) {
+Plan make_plan(const MatmulKey& key) {
   const MatmulShape& s = key.shape;
   Plan plan;
   plan.description = describe(s, key.bias);
@@ -118,7 +110,7 @@ Plan make_plan(const Key& key) {
 }
 
 std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const Plan& plan,
-                                             const Key& key) {
+                                             const MatmulKey& key) {
   cublasLtMatmulPreference_t raw = nullptr;
   QLORA_CUBLAS(cublasLtMatmulPreferenceCreate(&raw));
   const Preference preference(raw);
@@ -126,6 +118,9 @@ std::vector<cublasLtMatmulAlgo_t> candidates(cublasLtHandle_t handle, const Plan
     QLORA_CUBLAS(cublasLtMatmulPreferenceSetAttribute(raw, attribute, &value, sizeof(value)));
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{Matmul::kWorkspaceBytes});
+  // Partial sums stay float32 and are added in a fixed order.
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
@@ -182,7 +177,8 @@ struct Matmul::State {
   cublasLtHandle_t handle = nullptr;
   void* workspace = nullptr;
   MatmulChoice choice{};
-  std::map<Key, Plan> plans;
+  std::map<MatmulKey, Plan> plans;
+  MatmulChoices known;  // of earlier runs and of this one
 
   ~State() {
     plans.clear();
@@ -202,9 +198,35 @@ struct Matmul::State {
                           workspace, kWorkspaceBytes, stream);
   }
 
+  // Whether a choice of an earlier run still computes the product.
+  bool serves(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) const {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(handle, plan.description.get(), plan.b.get(), plan.a.get(),
+                                   plan.c.get(), plan.d.get(), &algorithm,
+                                   &result) == CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= static_cast<std::size_t>(kWorkspaceBytes);
+  }
+
+  void choose(const MatmulKey& key, Plan& plan, const MatmulOperands& operands,
+              cudaStream_t stream);
   cublasLtMatmulAlgo_t fastest(const Plan& plan, const std::vector<cublasLtMatmulAlgo_t>& all,
                                const MatmulOperands& operands, cudaStream_t stream) const;
 };
+
+void Matmul::State::choose(const MatmulKey& key, Plan& plan, const MatmulOperands& operands,
+                           cudaStream_t stream) {
+  if (choice == MatmulChoice::Heuristic) {
+    plan.algorithm = candidates(handle, plan, key).front();
+    return;
+  }
+  const auto found = known.find(key);
+  if (found != known.end() && serves(plan, found->second)) {
+    plan.algorithm = found->second;
+    return;
+  }
+  plan.algorithm = fastest(plan, candidates(handle, plan, key), operands, stream);
+  known[key] = plan.algorithm;
+}
 
 cublasLtMatmulAlgo_t Matmul::State::fastest(const Plan& plan,
                                             const std::vector<cublasLtMatmulAlgo_t>& all,
@@ -239,17 +261,18 @@ Matmul::~Matmul() = default;
 void Matmul::run(const MatmulShape& shape, const MatmulOperands& operands, Stream stream) {
   if (shape.m == 0 || shape.n == 0) return;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  const Key key = key_of(shape, operands);
+  const MatmulKey key = key_of(shape, operands);
   auto found = state_->plans.find(key);
   if (found == state_->plans.end()) {
     Plan plan = make_plan(key);
-    const auto all = candidates(state_->handle, plan, key);
-    plan.algorithm = state_->choice == MatmulChoice::Measured
-                         ? state_->fastest(plan, all, operands, cuda_stream)
-                         : all.front();
+    state_->choose(key, plan, operands, cuda_stream);
     found = state_->plans.emplace(key, std::move(plan)).first;
   }
   QLORA_CUBLAS(state_->queue(found->second, found->second.algorithm, operands, cuda_stream));
 }
+
+std::string Matmul::choices() const { return write_choices(state_->known); }
+
+void Matmul::adopt(std::string_view choices) { state_->known.merge(read_choices(choices)); }
 
 }  // namespace qlora::kernels::cuda

@@ -163,5 +163,29 @@ TEST_F(GpuMatmul, EqualsSumsInDouble) {
   }
 }
 
+TEST_F(GpuMatmul, AdoptsTheChoicesOfAnEarlierRun) {
+  OnDevice workspace{std::vector<std::byte>(cuda::Matmul::kWorkspaceBytes)};
+  const MatmulCase c{96, 64, 128, false, true, false, false, DType::BFloat16, 1};
+  const cuda::MatmulShape s = shape_of(c);
+  OnDevice a(test::to_bytes(test::random_floats(1, c.m * s.a_stride), s.in));
+  OnDevice b(test::to_bytes(test::random_floats(2, c.n * s.b_stride), s.in));
+  OnDevice d{std::vector<std::byte>(static_cast<std::size_t>(c.m * s.d_stride * 2))};
+  cuda::Matmul first(workspace.data(), cuda::MatmulChoice::Measured);
+  const std::string none = first.choices();
+  first.run(s, {.a = a.data(), .b = b.data(), .d = d.data()}, nullptr);
+  const std::string chosen = first.choices();
+  EXPECT_NE(chosen, none);
+  cuda::Matmul second(workspace.data(), cuda::MatmulChoice::Measured);
+  second.adopt(chosen + "1 2 three\n");
+  EXPECT_EQ(second.choices(), chosen);
+  const auto before = d.download();
+  second.run(s, {.a = a.data(), .b = b.data(), .d = d.data()}, nullptr);
+  EXPECT_EQ(second.choices(), chosen) << "chosen anew";
+  EXPECT_EQ(d.download(), before);
+  cuda::Matmul other(workspace.data(), cuda::MatmulChoice::Measured);
+  other.adopt("cuBLASLt 1 of another GPU" + chosen.substr(chosen.find('\n')));
+  EXPECT_EQ(other.choices(), none);
+}
+
 }  // namespace
 }  // namespace qlora::kernels

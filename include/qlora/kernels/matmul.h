@@ -6,6 +6,8 @@
 
 #include <compare>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace qlora::kernels::cuda {
 
@@ -34,7 +36,8 @@ struct MatmulOperands {
 // How an algorithm is chosen for a shape that comes for the first time.
 enum class MatmulChoice {
   Heuristic,  // cuBLASLt's first: the same on every run with one library and GPU
-  Measured,   // the fastest of its candidates, timed on the operands given (D is overwritten)
+  Measured,   // the fastest of its candidates, timed on the operands given (D is overwritten),
+              // unless adopt() knows what an earlier run chose
 };
 
 class Matmul {
@@ -51,6 +54,12 @@ class Matmul {
   // Queues the product on `stream`. The first call of a shape chooses its algorithm, which may not
   // happen while the stream is being captured. Throws Error where cuBLASLt has none.
   void run(const MatmulShape& shape, const MatmulOperands& operands, Stream stream);
+
+  // What was chosen so far or adopted, as text for adopt() in another run.
+  std::string choices() const;
+  // Takes over what another object chose. Choices of another GPU or cuBLASLt, and damaged ones, are
+  // passed over.
+  void adopt(std::string_view choices);
 
  private:
   struct State;

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <filesystem>
+
+namespace qlora {
+
+// Where programs keep what they can make again: $QLORA_CACHE_DIR, else $XDG_CACHE_HOME/qlora, else
+// ~/.cache/qlora, else a folder of the system's for temporary files. Not made here.
+std::filesystem::path cache_directory();
+
+}  // namespace qlora
