@@ -5,19 +5,22 @@
 #include "qlora/kernels/rope.h"
 #include "qlora/kernels/swiglu.h"
 
+#include <algorithm>
+
 namespace qlora::fused {
 
 using kernels::ConstRows;
 using kernels::Rows;
 
-// One pass through a layer: what its steps share, and the steps that passes have in common.
+// One pass of tokens through a layer: what its steps share, and the steps that passes have in
+// common.
 struct Block::Pass {
   const LayerShape& shape;
   kernels::cuda::Matmul& matmul;
   kernels::PackedAttention& attention;
   const LayerWeights& weights;
-  const Activations& kept;
-  const TokenRun& run;
+  Activations kept;
+  TokenRun run;
   const Workspace& space;
   kernels::Stream stream;
 
@@ -37,11 +40,14 @@ struct Block::Pass {
   GroupProduct product(Group group) const {
     return {{matmul, shape.dtype, run.tokens, stream}, weights.groups[group], space.weights[group]};
   }
+  void assemble(Group group) const { product(group).assemble(); }
   // Column `column` of `rows` first.
   Rows from_column(Rows rows, std::int64_t column) const {
     const auto bytes = column * static_cast<std::int64_t>(size_of(shape.dtype));
     return {static_cast<std::byte*>(rows.data) + bytes, rows.stride};
   }
+  // Row `row` of `rows` first.
+  Rows from_row(Rows rows, std::int64_t row) const { return from_column(rows, row * rows.stride); }
   Rows keys(Rows qkv) const { return from_column(qkv, shape.query_size()); }
   Rows values(Rows qkv) const {
     return from_column(qkv, shape.query_size() + shape.key_heads * shape.head_dim);
@@ -120,20 +126,95 @@ struct Block::Pass {
   void attend_backward() const {
     attention.backward(attention_tensors(), run.documents, space.attention, stream);
   }
-  // First pass: reduces the input and keeps that; `again`: takes what was kept.
-  void project(Group group, Rows in, ConstRows residual, Rows out, bool again) const;
-};
-
-void Block::Pass::project(Group group, Rows in, ConstRows residual, Rows out, bool again) const {
-  const GroupProduct p = product(group);
-  p.assemble();
-  if (again) {
-    p.restore(kept.reduced[group], in);
-  } else {
+  // A group's product in a first pass: reduces the input and keeps that.
+  void project(Group group, Rows in, ConstRows residual, Rows out) const {
+    const GroupProduct p = product(group);
     p.reduce(in);
     p.keep(in, kept.reduced[group]);
+    p.apply(in, residual, weights.bias[group], out);
   }
-  p.apply(in, residual, weights.bias[group], out);
+  // In a later pass: takes what was kept.
+  void project_again(Group group, Rows in, ConstRows residual, Rows out) const {
+    const GroupProduct p = product(group);
+    p.restore(kept.reduced[group], in);
+    p.apply(in, residual, weights.bias[group], out);
+  }
+  // How a group's backward pass begins: d_out's extra columns, the gradients of B.
+  GroupProduct begin_backward(Group group, Rows d_out) const {
+    const GroupProduct p = product(group);
+    p.extend(d_out);
+    p.add_b_gradient(d_out, reduced(group), weights.gradients[group]);
+    return p;
+  }
+
+  template <class Body>
+  void for_each_mlp_tile(const Body& body) const;
+  void mlp(Rows y) const;
+  void mlp_again() const;
+  void mlp_backward(Rows dy) const;
+  void attention_backward(Rows dy, bool recomputed, bool last) const;
+};
+
+// Calls body(pass, first row) for the tokens that go through the MLP together.
+template <class Body>
+void Block::Pass::for_each_mlp_tile(const Body& body) const {
+  for (std::int64_t first = 0; first < run.tokens; first += space.mlp_rows) {
+    Pass tile = *this;
+    tile.run.tokens = std::min(space.mlp_rows, run.tokens - first);
+    tile.kept.middle = from_row(middle(), first).data;
+    tile.kept.middle_rstd += first;
+    if (kept.keeps_gate_up) tile.kept.gate_up = from_row(gate_up(), first).data;
+    for (const Group group : {kGateUp, kDown}) {
+      const Rows all{kept.reduced[group], weights.groups[group].extra()};
+      tile.kept.reduced[group] = from_row(all, first).data;
+    }
+    body(tile, first);
+  }
+}
+
+void Block::Pass::mlp(Rows y) const {
+  norm(middle(), weights.post_attention_norm, kept.middle_rstd);
+  project(kGateUp, normed(), {}, gate_up());
+  activate();
+  project(kDown, activated(), middle(), y);
+}
+
+// Up to what backward reads.
+void Block::Pass::mlp_again() const {
+  norm(middle(), weights.post_attention_norm, kept.middle_rstd);
+  project_again(kGateUp, normed(), {}, gate_up());
+}
+
+void Block::Pass::mlp_backward(Rows dy) const {
+  const GroupProduct down = begin_backward(kDown, dy);
+  down.input_gradient(dy, activated());
+  activate_backward();
+  down.add_a_gradient(dy, activated(), weights.gradients[kDown]);
+
+  const GroupProduct both = begin_backward(kGateUp, gate_up());
+  both.input_gradient(gate_up(), normed());
+  norm_backward(middle(), weights.post_attention_norm, kept.middle_rstd, dy);
+  both.add_a_gradient(gate_up(), normed(), weights.gradients[kGateUp]);
+}
+
+void Block::Pass::attention_backward(Rows dy, bool recomputed, bool last) const {
+  if (!recomputed) assemble(kOut);
+  const GroupProduct out = begin_backward(kOut, dy);
+  out.input_gradient(dy, d_attended());
+  out.add_a_gradient(dy, attended(), weights.gradients[kOut]);
+  if (shape.head_norm && !recomputed) turn();
+  attend_backward();
+  turn_back();
+
+  if (!recomputed) assemble(kQkv);
+  const GroupProduct qkv_group = begin_backward(kQkv, d_qkv());
+  if (last) {
+    norm(x(), weights.input_norm, kept.input_rstd);
+  } else {
+    qkv_group.input_gradient(d_qkv(), normed());
+    norm_backward(x(), weights.input_norm, kept.input_rstd, dy);
+  }
+  qkv_group.add_a_gradient(d_qkv(), normed(), weights.gradients[kQkv]);
 }
 
 Block::Block(const LayerShape& shape, kernels::cuda::Matmul& matmul,
@@ -144,26 +225,29 @@ void Block::forward(const LayerWeights& weights, const Activations& kept, const 
                     const Workspace& space, void* y, kernels::Stream stream) {
   const Pass pass{shape_, matmul_, attention_, weights, kept, run, space, stream};
   pass.norm(pass.x(), weights.input_norm, kept.input_rstd);
-  pass.project(kQkv, pass.normed(), {}, pass.qkv(), false);
+  pass.assemble(kQkv);
+  pass.project(kQkv, pass.normed(), {}, pass.qkv());
   pass.turn();
   pass.attend();
-  pass.project(kOut, pass.attended(), pass.x(), pass.middle(), false);
-  pass.norm(pass.middle(), weights.post_attention_norm, kept.middle_rstd);
-  pass.project(kGateUp, pass.normed(), {}, pass.gate_up(), false);
-  pass.activate();
-  pass.project(kDown, pass.activated(), pass.middle(), {y, shape_.hidden}, false);
+  pass.assemble(kOut);
+  pass.project(kOut, pass.attended(), pass.x(), pass.middle());
+  pass.assemble(kGateUp);
+  pass.assemble(kDown);
+  pass.for_each_mlp_tile([&](const Pass& tile, std::int64_t first) {
+    tile.mlp(pass.from_row({y, shape_.hidden}, first));
+  });
 }
 
 void Block::recompute(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
                       const Workspace& space, bool with_attention, kernels::Stream stream) {
   const Pass pass{shape_, matmul_, attention_, weights, kept, run, space, stream};
   pass.norm(pass.x(), weights.input_norm, kept.input_rstd);
-  pass.project(kQkv, pass.normed(), {}, pass.qkv(), true);
+  pass.assemble(kQkv);
+  pass.project_again(kQkv, pass.normed(), {}, pass.qkv());
   pass.turn();
   if (with_attention) pass.attend();
-  pass.project(kOut, pass.attended(), pass.x(), pass.middle(), true);
-  pass.norm(pass.middle(), weights.post_attention_norm, kept.middle_rstd);
-  pass.project(kGateUp, pass.normed(), {}, pass.gate_up(), true);
+  pass.assemble(kOut);
+  pass.project_again(kOut, pass.attended(), pass.x(), pass.middle());
 }
 
 void Block::backward(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
@@ -171,39 +255,15 @@ void Block::backward(const LayerWeights& weights, const Activations& kept, const
                      kernels::Stream stream) {
   const Pass pass{shape_, matmul_, attention_, weights, kept, run, space, stream};
   const Rows dy{gradient, shape_.gradient_stride()};
-  const auto begin = [&](Group group, Rows d_out) {
-    const GroupProduct p = pass.product(group);
-    if (!recomputed || group == kDown) p.assemble();
-    p.extend(d_out);
-    p.add_b_gradient(d_out, pass.reduced(group), weights.gradients[group]);
-    return p;
-  };
-
-  const GroupProduct down = begin(kDown, dy);
-  down.input_gradient(dy, pass.activated());
-  pass.activate_backward();
-  down.add_a_gradient(dy, pass.activated(), weights.gradients[kDown]);
-
-  const GroupProduct gate_up = begin(kGateUp, pass.gate_up());
-  gate_up.input_gradient(pass.gate_up(), pass.normed());
-  pass.norm_backward(pass.middle(), weights.post_attention_norm, kept.middle_rstd, dy);
-  gate_up.add_a_gradient(pass.gate_up(), pass.normed(), weights.gradients[kGateUp]);
-
-  const GroupProduct out = begin(kOut, dy);
-  out.input_gradient(dy, pass.d_attended());
-  out.add_a_gradient(dy, pass.attended(), weights.gradients[kOut]);
-  if (shape_.head_norm && !recomputed) pass.turn();
-  pass.attend_backward();
-  pass.turn_back();
-
-  const GroupProduct qkv = begin(kQkv, pass.d_qkv());
-  if (last) {
-    pass.norm(pass.x(), weights.input_norm, kept.input_rstd);
-  } else {
-    qkv.input_gradient(pass.d_qkv(), pass.normed());
-    pass.norm_backward(pass.x(), weights.input_norm, kept.input_rstd, dy);
-  }
-  qkv.add_a_gradient(pass.d_qkv(), pass.normed(), weights.gradients[kQkv]);
+  // Shared memory holds the last tile that went through it.
+  const bool refill = !kept.keeps_gate_up && (recomputed || space.mlp_rows < run.tokens);
+  pass.assemble(kGateUp);
+  pass.assemble(kDown);
+  pass.for_each_mlp_tile([&](const Pass& tile, std::int64_t first) {
+    if (refill) tile.mlp_again();
+    tile.mlp_backward(pass.from_row(dy, first));
+  });
+  pass.attention_backward(dy, recomputed, last);
 }
 
 }  // namespace qlora::fused

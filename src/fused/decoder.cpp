@@ -12,11 +12,13 @@ namespace qlora::fused {
 using kernels::Rows;
 
 Decoder::Decoder(const StepShape& shape, const DecoderWeights& weights, const MemoryPlan& plan,
-                 void* block, kernels::cuda::Matmul& matmul, kernels::PackedAttention& attention)
+                 void* block, InputOffload* offload, kernels::cuda::Matmul& matmul,
+                 kernels::PackedAttention& attention)
     : shape_(shape),
       weights_(weights),
-      modes_(plan.modes()),
+      modes_(plan.choice().modes),
       memory_(plan.locate(block)),
+      offload_(offload),
       matmul_(matmul),
       block_(shape.layer, matmul, attention) {}
 
@@ -30,10 +32,20 @@ void Decoder::forward(const StepInput& input, kernels::Stream stream) {
   const std::int64_t hidden = shape_.layer.hidden;
   kernels::cuda::gather_rows({weights_.embedding, hidden}, input.ids, shape_.layer.dtype,
                              shape_.tokens, hidden, {memory_.layers.front().x, hidden}, stream);
-  for (std::size_t i = 0; i < memory_.layers.size(); ++i) {
-    void* next = i + 1 < memory_.layers.size() ? memory_.layers[i + 1].x : memory_.last;
+  const std::size_t layers = memory_.layers.size();
+  for (std::size_t i = 0; i < layers; ++i) {
+    if (offload_ != nullptr) {
+      offload_->save(i, memory_.layers[i].x, input_bytes(), stream);
+      if (i > 0) offload_->wait(i - 1, stream);  // its slot is the next layer's
+    }
+    void* next = i + 1 < layers ? memory_.layers[i + 1].x : memory_.last;
     block_.forward(weights_.layers[i], memory_.layers[i], run(input), memory_.space, next, stream);
   }
+}
+
+std::int64_t Decoder::input_bytes() const {
+  return shape_.tokens * shape_.layer.hidden *
+         static_cast<std::int64_t>(size_of(shape_.layer.dtype));
 }
 
 void Decoder::loss(const StepInput& input, std::int64_t labelled, kernels::Stream stream) {
@@ -89,6 +101,11 @@ void Decoder::loss_chunk(const StepInput& input, std::int64_t first, kernels::St
 void Decoder::backward(const StepInput& input, kernels::Stream stream) {
   const TokenRun tokens = run(input);
   for (std::size_t i = memory_.layers.size(); i-- > 0;) {
+    if (offload_ != nullptr) {
+      // The slot of the layer below is that of the layer above, which is done.
+      if (i > 0) offload_->load(i - 1, memory_.layers[i - 1].x, input_bytes(), stream);
+      offload_->wait(i, stream);
+    }
     const Activations& kept = memory_.layers[i];
     const LayerWeights& weights = weights_.layers[i];
     // What the last layer's forward pass left in shared memory is still there.

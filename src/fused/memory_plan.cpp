@@ -1,6 +1,7 @@
 #include "qlora/fused/memory_plan.h"
 
 #include "qlora/base/narrow.h"
+#include "qlora/fused/input_offload.h"
 
 #include <algorithm>
 #include <map>
@@ -10,6 +11,8 @@ namespace qlora::fused {
 namespace {
 
 constexpr std::int64_t kAlignment = 256;
+// Tokens through the MLP at a time whose products run at full speed.
+constexpr std::int64_t kMlpRows = 4096;
 
 std::int64_t aligned(std::int64_t bytes) { return div_up(bytes, kAlignment) * kAlignment; }
 
@@ -43,16 +46,19 @@ std::int64_t place(std::vector<Region>& regions) {
 // Names regions by what they hold; a layer's own carry its number.
 struct MemoryPlan::Builder {
   const StepShape& shape;
+  std::int64_t mlp_rows;
   std::vector<Region> regions;
 
-  std::int64_t rows(std::int64_t stride) const {
-    return shape.tokens * stride * static_cast<std::int64_t>(size_of(shape.layer.dtype));
+  std::int64_t rows(std::int64_t stride) const { return rows(stride, shape.tokens); }
+  std::int64_t rows(std::int64_t stride, std::int64_t tokens) const {
+    return tokens * stride * static_cast<std::int64_t>(size_of(shape.layer.dtype));
   }
   std::int64_t floats(std::int64_t count) const { return count * 4; }
   void add(std::string name, std::int64_t bytes, Lifetime lifetime) {
     regions.push_back({std::move(name), bytes, lifetime});
   }
 
+  void add_inputs(bool offload);
   void add_layer(std::size_t index, Recompute mode);
   void add_shared(bool recomputes, bool attends_again);
   void add_weights(bool recomputes);
@@ -69,12 +75,17 @@ constexpr const char* kGroupNames[kGroups] = {"qkv", "out", "gate_up", "down"};
 
 }  // namespace
 
+void MemoryPlan::Builder::add_inputs(bool offload) {
+  const auto layers = static_cast<std::size_t>(shape.layers);
+  const std::size_t count = offload ? std::min(layers, kInputSlots) : layers;
+  for (std::size_t i = 0; i < count; ++i) add(of_layer("x", i), rows(shape.layer.hidden), kAlways);
+}
+
 void MemoryPlan::Builder::add_layer(std::size_t index, Recompute mode) {
   const LayerShape& layer = shape.layer;
   const auto keep = [&](const char* name, std::int64_t bytes) {
     add(of_layer(name, index), bytes, kAlways);
   };
-  keep("x", rows(layer.hidden));
   keep("input_rstd", floats(shape.tokens));
   keep("middle_rstd", floats(shape.tokens));
   for (std::size_t group = 0; group < kGroups; ++group) {
@@ -103,14 +114,15 @@ void MemoryPlan::Builder::add_shared(bool recomputes, bool attends_again) {
   if (recomputes) {
     add("qkv_heads", rows(layer.qkv_stride()), during(kForwardQkv, kBackAttention));
     add("middle", rows(layer.hidden), during(kForwardOut, kBackGateUp));
-    add("gate_up_values", rows(layer.gate_up_stride()), during(kForwardGateUp, kBackGateUp));
+    add("gate_up_values", rows(layer.gate_up_stride(), mlp_rows),
+        during(kForwardGateUp, kBackGateUp));
   }
   add("last", rows(layer.hidden), during(kForwardQkv, kLoss));
   add("gradient", rows(layer.gradient_stride()), during(kLoss, kBackQkv));
   add("normed", rows(layer.normed_stride()),
       at(kForwardQkv) | at(kForwardGateUp) | at(kAgainQkv) | at(kAgainGateUp) | at(kBackGateUp) |
           at(kBackQkv));
-  add("activated", rows(layer.activated_stride()), at(kForwardDown) | at(kBackDown));
+  add("activated", rows(layer.activated_stride(), mlp_rows), at(kForwardDown) | at(kBackDown));
   add("d_attended", rows(layer.query_size()), during(kBackOut, kBackAttention));
   add("d_qkv", rows(layer.qkv_stride()), during(kBackAttention, kBackQkv));
   add("turned", layer.head_norm ? rows(layer.turned_stride()) : 0,
@@ -120,14 +132,14 @@ void MemoryPlan::Builder::add_shared(bool recomputes, bool attends_again) {
 }
 
 void MemoryPlan::Builder::add_weights(bool recomputes) {
+  // Both of the MLP's serve all its tiles.
+  const Lifetime mlp = during(kForwardGateUp, kForwardDown) | during(kAgainGateUp, kBackGateUp);
   Lifetime lifetimes[kGroups] = {at(kForwardQkv) | at(kBackQkv), at(kForwardOut) | at(kBackOut),
-                                 at(kForwardGateUp) | at(kBackGateUp),
-                                 at(kForwardDown) | at(kBackDown)};
+                                 mlp, mlp};
   if (recomputes) {
     // Dequantized once for recompute and backward together.
     lifetimes[kQkv] |= during(kAgainQkv, kBackQkv);
     lifetimes[kOut] |= during(kAgainOut, kBackOut);
-    lifetimes[kGateUp] |= during(kAgainGateUp, kBackGateUp);
   }
   for (std::size_t group = 0; group < kGroups; ++group) {
     add(fmt::format("{} weight", kGroupNames[group]),
@@ -145,13 +157,17 @@ void MemoryPlan::Builder::add_loss() {
   add("losses", floats(shape.loss_rows), at(kLoss));
 }
 
-MemoryPlan::MemoryPlan(const StepShape& shape, std::vector<Recompute> modes)
-    : shape_(shape), modes_(std::move(modes)) {
-  QLORA_ASSERT(static_cast<std::int64_t>(modes_.size()) == shape.layers);
-  Builder builder{shape_, {}};
-  for (std::size_t i = 0; i < modes_.size(); ++i) builder.add_layer(i, modes_[i]);
+MemoryPlan::MemoryPlan(const StepShape& shape, MemoryChoice choice)
+    : shape_(shape), choice_(std::move(choice)) {
+  QLORA_ASSERT(static_cast<std::int64_t>(choice_.modes.size()) == shape.layers);
+  if (choice_.mlp_rows == 0) choice_.mlp_rows = shape.tokens;
+  choice_.mlp_rows = std::min(choice_.mlp_rows, shape.tokens);
+  const std::vector<Recompute>& modes = choice_.modes;
+  Builder builder{shape_, choice_.mlp_rows, {}};
+  builder.add_inputs(choice_.offload);
+  for (std::size_t i = 0; i < modes.size(); ++i) builder.add_layer(i, modes[i]);
   const auto any = [&](auto... wanted) {
-    return std::any_of(modes_.begin(), modes_.end(),
+    return std::any_of(modes.begin(), modes.end(),
                        [&](Recompute mode) { return ((mode == wanted) || ...); });
   };
   const bool recomputes = any(Recompute::Smart, Recompute::Full);
@@ -173,15 +189,16 @@ StepMemory MemoryPlan::locate(void* block) const {
     return mine != found.end() ? mine->second : found.at(name);
   };
   StepMemory memory;
-  for (std::size_t i = 0; i < modes_.size(); ++i) {
-    Activations a{.x = own("x", i),
+  for (std::size_t i = 0; i < choice_.modes.size(); ++i) {
+    Activations a{.x = own("x", choice_.offload ? i % kInputSlots : i),
                   .input_rstd = static_cast<float*>(own("input_rstd", i)),
                   .qkv = own("qkv_heads", i),
                   .attended = own("attended", i),
                   .statistics = static_cast<float*>(own("statistics", i)),
                   .middle = own("middle", i),
                   .middle_rstd = static_cast<float*>(own("middle_rstd", i)),
-                  .gate_up = own("gate_up_values", i)};
+                  .gate_up = own("gate_up_values", i),
+                  .keeps_gate_up = choice_.modes[i] == Recompute::None};
     for (std::size_t group = 0; group < kGroups; ++group) {
       a.reduced[group] = own(kGroupNames[group], i);
     }
@@ -190,6 +207,7 @@ StepMemory MemoryPlan::locate(void* block) const {
   for (std::size_t group = 0; group < kGroups; ++group) {
     memory.space.weights[group] = found.at(fmt::format("{} weight", kGroupNames[group]));
   }
+  memory.space.mlp_rows = choice_.mlp_rows;
   memory.space.normed = found.at("normed");
   memory.space.activated = found.at("activated");
   memory.space.d_attended = found.at("d_attended");
@@ -206,20 +224,34 @@ StepMemory MemoryPlan::locate(void* block) const {
   return memory;
 }
 
-std::optional<MemoryPlan> plan_memory(const StepShape& shape, std::int64_t budget) {
+MemoryPlan plan_memory(const StepShape& shape, const PlanLimits& limits) {
   // From the fastest on. Of what is recomputed, attention costs the most time for its bytes, so
-  // that every layer keeps it before any keeps the rest.
-  const auto count = static_cast<std::size_t>(shape.layers);
-  for (const auto& [most, least] : {std::pair{Recompute::None, Recompute::Smart},
-                                    std::pair{Recompute::Smart, Recompute::Full}}) {
-    for (std::size_t lean = 0; lean <= count; ++lean) {
-      std::vector<Recompute> modes(count, most);
-      std::fill_n(modes.begin(), lean, least);
-      MemoryPlan plan(shape, std::move(modes));
-      if (plan.bytes() <= budget) return plan;
+  // that every layer keeps it before any keeps the rest; copies of inputs cost next to nothing
+  // where the device computes meanwhile; products of fewer rows than kMlpRows run more slowly.
+  struct Range {
+    Recompute most, least;
+    bool offload;
+    std::int64_t mlp_rows;
+  };
+  constexpr Range kRanges[] = {{Recompute::None, Recompute::Smart, false, kMlpRows},
+                               {Recompute::None, Recompute::Smart, true, kMlpRows},
+                               {Recompute::Smart, Recompute::Full, false, kMlpRows},
+                               {Recompute::Smart, Recompute::Full, true, kMlpRows},
+                               {Recompute::Full, Recompute::Full, false, kMlpRows / 4},
+                               {Recompute::Full, Recompute::Full, true, kMlpRows / 4}};
+  const auto layers = static_cast<std::size_t>(shape.layers);
+  std::optional<MemoryPlan> plan;
+  for (const Range& range : kRanges) {
+    if (range.offload != limits.offload.value_or(range.offload)) continue;
+    if (limits.fixed_tiles && range.mlp_rows != kMlpRows) continue;
+    for (std::size_t lean = 0; lean <= layers; ++lean) {
+      std::vector<Recompute> modes(layers, range.most);
+      std::fill_n(modes.begin(), lean, range.least);
+      plan.emplace(shape, MemoryChoice{std::move(modes), range.offload, range.mlp_rows});
+      if (plan->bytes() <= limits.budget) return *plan;
     }
   }
-  return std::nullopt;
+  return *plan;
 }
 
 }  // namespace qlora::fused

@@ -1,23 +1,30 @@
 #include "qlora/models/fused_llama.h"
 
 #include "fused_weights.h"
+#include "qlora/base/cache_directory.h"
 #include "qlora/base/error.h"
+#include "qlora/base/file.h"
+#include "qlora/base/log.h"
 #include "qlora/base/narrow.h"
 #include "qlora/base/text_util.h"
-#include "qlora/kernels/cuda_check.h"
 #include "qlora/tensor/bridge.h"
+#include "qlora/tensor/packed_attention.h"
 #include "step_inputs.h"
 
+#include <ATen/cuda/CUDAGraph.h>
 #include <ATen/ops/empty.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <optional>
 
 namespace qlora::models {
+namespace fs = std::filesystem;
 namespace {
 
 using kernels::cuda::Matmul;
@@ -29,55 +36,61 @@ constexpr std::int64_t kLossRows = 512;
 constexpr std::int64_t kLengths = 4;
 constexpr std::int64_t kLengthUnit = 64;
 
-// Work recorded once and launched as a whole.
-class Graph {
- public:
-  template <class Work>
-  Graph(cudaStream_t stream, const Work& work) {
-    QLORA_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    work();
-    cudaGraph_t graph = nullptr;
-    QLORA_CUDA(cudaStreamEndCapture(stream, &graph));
-    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
-    cudaGraphDestroy(graph);
-    QLORA_CUDA(status);
-  }
-  ~Graph() { cudaGraphExecDestroy(executable_); }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-
-  void launch(cudaStream_t stream) const { QLORA_CUDA(cudaGraphLaunch(executable_, stream)); }
-
- private:
-  cudaGraphExec_t executable_ = nullptr;
-};
-
 // The decoder for one padded length.
 class Runner {
  public:
-  // Runs once, which chooses the products' algorithms and spoils the gradients, and records.
-  Runner(fused::Decoder decoder, const fused::StepInput& input)
-      : decoder_(std::move(decoder)), input_(input) {
+  // Runs once, which chooses the products' algorithms and spoils the gradients, and records. What
+  // LibTorch allocates meanwhile comes from `pool`, which graphs that never run together may share.
+  Runner(fused::Decoder decoder, const fused::StepInput& input, bool graphs,
+         at::cuda::MempoolId_t pool)
+      : decoder_(std::move(decoder)), input_(input), graphs_(graphs) {
     const auto stream = c10::cuda::getStreamFromPool();
+    const c10::cuda::CUDAStreamGuard guard(stream);
     decoder_.forward(input, stream);
     decoder_.loss(input, /*labelled=*/1, stream);
     decoder_.backward(input, stream);
     stream.synchronize();
-    forward_.emplace(stream, [&] { decoder_.forward(input, stream); });
-    backward_.emplace(stream, [&] { decoder_.backward(input, stream); });
+    if (!graphs) return;
+    const auto record = [&](at::cuda::CUDAGraph& graph, const auto& work) {
+      graph.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+      work();
+      graph.capture_end();
+    };
+    record(forward_, [&] { decoder_.forward(input, stream); });
+    record(backward_, [&] { decoder_.backward(input, stream); });
   }
 
-  void run(std::int64_t labelled, cudaStream_t stream) {
-    forward_->launch(stream);
+  // Queues everything on the current stream.
+  void run(std::int64_t labelled) {
+    const auto stream = c10::cuda::getCurrentCUDAStream();
+    graphs_ ? forward_.replay() : decoder_.forward(input_, stream);
     decoder_.loss(input_, labelled, stream);
-    backward_->launch(stream);
+    graphs_ ? backward_.replay() : decoder_.backward(input_, stream);
   }
 
  private:
   fused::Decoder decoder_;
   fused::StepInput input_;
-  std::optional<Graph> forward_, backward_;
+  bool graphs_;
+  at::cuda::CUDAGraph forward_, backward_;
 };
+
+// Timing the products anew at each start would take time, and memory for the code of all that lose.
+std::string adopt_choices(const fs::path& file, Matmul& matmul) {
+  std::error_code error;
+  if (fs::is_regular_file(file, error)) matmul.adopt(read_text(file));
+  return matmul.choices();
+}
+
+void save_choices(const fs::path& file, const Matmul& matmul, const std::string& adopted) {
+  if (matmul.choices() == adopted) return;
+  try {
+    fs::create_directories(file.parent_path());
+    write_text(file, matmul.choices());
+  } catch (const std::exception& error) {
+    log::info("the next run will time its matrix products again: {}", error.what());
+  }
+}
 
 at::Tensor device_bytes(std::int64_t bytes, c10::Device device) {
   return at::empty({bytes}, at::TensorOptions(device).dtype(at::kByte));
@@ -122,16 +135,11 @@ std::optional<std::string> adapter_problem(CausalLM& model, at::ScalarType dtype
   return problem;
 }
 
-std::vector<fused::Recompute> everywhere(const fused::StepShape& shape, fused::Recompute mode) {
-  return std::vector(static_cast<std::size_t>(shape.layers), mode);
-}
-
 fused::MemoryPlan make_plan(const fused::StepShape& shape, const FusedOptions& options) {
-  auto plan =
-      options.recompute
-          ? fused::MemoryPlan(shape, everywhere(shape, *options.recompute))
-          : fused::plan_memory(shape, options.memory)
-                .value_or(fused::MemoryPlan(shape, everywhere(shape, fused::Recompute::Full)));
+  auto plan = options.choice ? fused::MemoryPlan(shape, *options.choice)
+                             : fused::plan_memory(shape, {.budget = options.memory,
+                                                          .offload = options.offload,
+                                                          .fixed_tiles = options.fixed_products});
   if (plan.bytes() <= options.memory) return plan;
   fail(
       "the activations of {} x {} tokens need {} beside the weights, {} are free; "
@@ -150,7 +158,8 @@ std::optional<std::string> fused_path_problem(CausalLM& model, const FusedOption
   if (llama->plain_head_weight() == nullptr) return "the output projection is not a plain matrix";
   if (trains_fully(model)) return "lora.modules_to_save is set";
   if (auto problem = adapter_problem(model, llama->dtype())) return problem;
-  return kernels::cuda::cudnn_attention_problem(attention_shape(*llama, options));
+  return tensor::packed_attention_problem(attention_shape(*llama, options),
+                                          options.deterministic_attention);
 }
 
 struct FusedLlama::State {
@@ -164,36 +173,53 @@ struct FusedLlama::State {
   fused::StepShape shape;  // of the longest batch
   std::optional<fused::MemoryPlan> plan;
   at::Tensor block;
+  std::optional<fused::InputOffload> offload;
   std::map<std::int64_t, std::unique_ptr<Runner>> runners;  // by padded length
 
   State(Llama& model, const FusedOptions& o);
   // Of batches padded to `length`.
   fused::StepShape shape_of(std::int64_t length) const;
-  void add_runner(std::int64_t length);
+  // The chosen plan, for them.
+  fused::MemoryPlan plan_of(const fused::StepShape& own) const { return {own, plan->choice()}; }
+  void add_runner(std::int64_t length, at::cuda::MempoolId_t pool);
 };
 
 FusedLlama::State::State(Llama& model, const FusedOptions& o)
     : options(o),
       weights(model, o.length),
       attention_shape(models::attention_shape(model, o)),
-      attention(kernels::cuda::make_cudnn_attention(attention_shape)),
+      attention(tensor::make_packed_attention(attention_shape, o.deterministic_attention)),
       matmul_workspace(device_bytes(Matmul::kWorkspaceBytes, model.device())),
-      matmul(matmul_workspace.mutable_data_ptr(), MatmulChoice::Measured),
+      matmul(matmul_workspace.mutable_data_ptr(),
+             o.fixed_products ? MatmulChoice::Heuristic : MatmulChoice::Measured),
       inputs(attention_shape, kLossRows, model.device()),
       shape(fused_shape(model)) {
   shape.tokens = attention_shape.tokens;
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
+  options.memory -= attention->allocated_bytes();
   plan.emplace(make_plan(shape, options));
   const std::int64_t step = padded_length(1, options);
   const std::int64_t longest = padded_length(options.length, options);
   // A plan for fewer tokens is smaller but for accidents of its placement.
   std::int64_t bytes = 0;
   for (std::int64_t length = step; length <= longest; length += step) {
-    bytes = std::max(bytes, fused::MemoryPlan(shape_of(length), plan->modes()).bytes());
+    bytes = std::max(bytes, plan_of(shape_of(length)).bytes());
   }
   block = device_bytes(bytes, model.device());
-  for (std::int64_t length = longest; length > 0; length -= step) add_runner(length);
+  if (plan->choice().offload) {
+    offload.emplace(
+        static_cast<std::size_t>(shape.layers),
+        shape.tokens * shape.layer.hidden * static_cast<std::int64_t>(size_of(shape.layer.dtype)));
+  }
+  const fs::path choices = cache_directory() / "matmul.txt";
+  const std::string adopted = adopt_choices(choices, matmul);
+  const auto pool = at::cuda::graph_pool_handle();
+  for (std::int64_t length = longest; length > 0; length -= step) add_runner(length, pool);
+  save_choices(choices, matmul, adopted);
+  weights.zero_gradients();
+  inputs.loss().zero_();
+  c10::cuda::CUDACachingAllocator::emptyCache();  // of the runs before the recording
 }
 
 fused::StepShape FusedLlama::State::shape_of(std::int64_t length) const {
@@ -202,14 +228,14 @@ fused::StepShape FusedLlama::State::shape_of(std::int64_t length) const {
   return own;
 }
 
-void FusedLlama::State::add_runner(std::int64_t length) {
+void FusedLlama::State::add_runner(std::int64_t length, at::cuda::MempoolId_t pool) {
   const fused::StepShape own = shape_of(length);
-  const fused::MemoryPlan own_plan(own, plan->modes());
   inputs.load({.rows = 0, .length = length, .ids = {}, .labels = {}}, length, 0);
   c10::cuda::device_synchronize();
   runners[length] = std::make_unique<Runner>(
-      fused::Decoder(own, weights.view(), own_plan, block.mutable_data_ptr(), matmul, *attention),
-      inputs.view());
+      fused::Decoder(own, weights.view(), plan_of(own), block.mutable_data_ptr(),
+                     offload ? &*offload : nullptr, matmul, *attention),
+      inputs.view(), options.graphs, pool);
 }
 
 FusedLlama::FusedLlama(Llama& model, const FusedOptions& options)
@@ -217,27 +243,25 @@ FusedLlama::FusedLlama(Llama& model, const FusedOptions& options)
 
 FusedLlama::~FusedLlama() = default;
 
-void FusedLlama::begin_update() {
-  state_->weights.begin_update();
-  state_->inputs.reset_loss();
-}
+std::vector<tensor::CopyTarget> FusedLlama::copies() const { return state_->weights.copies(); }
 
 void FusedLlama::accumulate(const TokenRows& batch, double scale) {
   const std::int64_t length = padded_length(batch.length, state_->options);
   const std::int64_t labelled = state_->inputs.load(batch, length, scale);
-  state_->runners.at(length)->run(labelled, c10::cuda::getCurrentCUDAStream());
+  state_->runners.at(length)->run(labelled);
 }
 
-double FusedLlama::loss() const { return state_->inputs.loss(); }
+const at::Tensor& FusedLlama::loss_sum() const { return state_->inputs.loss(); }
 
 std::string FusedLlama::describe() const {
   std::array<std::int64_t, 3> counts{};
-  for (const fused::Recompute mode : state_->plan->modes())
+  for (const fused::Recompute mode : state_->plan->choice().modes)
     ++counts[static_cast<std::size_t>(mode)];
   return fmt::format(
       "fused path: {} of activations and workspace; layers that keep "
-      "everything {}, attention alone {}, their input alone {}",
-      human_bytes(state_->plan->bytes()), counts[0], counts[1], counts[2]);
+      "everything {}, attention alone {}, their input alone {}; inputs on the {}",
+      human_bytes(state_->plan->bytes()), counts[0], counts[1], counts[2],
+      state_->plan->choice().offload ? "host" : "GPU");
 }
 
 }  // namespace qlora::models

@@ -3,7 +3,6 @@
 #include "qlora/tensor/bridge.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 
@@ -125,10 +124,10 @@ void FusedWeights::add_group(fused::LayerWeights& layer, std::size_t group,
 }
 
 void FusedWeights::add_adapter(nn::LoraAdapter& source, kernels::AugmentedPart& part) {
-  const auto options = at::TensorOptions(model_.device()).dtype(dtype_);
+  const at::NoGradGuard no_grad;
   Adapter adapter{.source = &source,
-                  .a = at::empty(source.a.sizes(), options),
-                  .scaled_b = at::empty(source.b.sizes(), options)};
+                  .a = source.a.to(dtype_, /*non_blocking=*/false, /*copy=*/true),
+                  .scaled_b = (source.b * source.scaling()).to(dtype_)};
   part.a = adapter.a.const_data_ptr();
   part.scaled_b = adapter.scaled_b.const_data_ptr();
   adapters_.push_back(std::move(adapter));
@@ -142,10 +141,11 @@ void FusedWeights::place_gradients() {
   }
   gradients_ = at::zeros({total}, at::TensorOptions(model_.device()).dtype(at::kFloat));
   std::int64_t used = 0;
-  const auto take = [&](const at::Tensor& like) {
-    const at::Tensor piece = gradients_.slice(0, used, used + like.numel()).view(like.sizes());
-    used += like.numel();
-    return piece;
+  const auto take = [&](at::Tensor& parameter) {
+    const std::int64_t count = parameter.numel();
+    parameter.mutable_grad() = gradients_.slice(0, used, used + count).view(parameter.sizes());
+    used += count;
+    return parameter.grad().mutable_data_ptr<float>();
   };
   std::size_t next = 0;
   for (fused::LayerWeights& layer : view_.layers) {
@@ -156,30 +156,27 @@ void FusedWeights::place_gradients() {
       for (std::size_t i = 0; i < group.count; ++i) {
         if (group.parts[i].rank == 0) continue;
         Adapter& adapter = adapters_[next++];
-        adapter.grad_a = take(adapter.source->a);
-        if (gradients.a == nullptr) gradients.a = adapter.grad_a.mutable_data_ptr<float>();
+        float* place = take(adapter.source->a);
+        if (gradients.a == nullptr) gradients.a = place;
         gradients.scaling[i] = static_cast<float>(adapter.source->scaling());
       }
       std::size_t mine = first;
       for (std::size_t i = 0; i < group.count; ++i) {
         if (group.parts[i].rank == 0) continue;
-        Adapter& adapter = adapters_[mine++];
-        adapter.grad_b = take(adapter.source->b);
-        gradients.b[i] = adapter.grad_b.mutable_data_ptr<float>();
+        gradients.b[i] = take(adapters_[mine++].source->b);
       }
     }
   }
 }
 
-void FusedWeights::begin_update() {
-  const at::NoGradGuard no_grad;
-  gradients_.zero_();
-  for (Adapter& adapter : adapters_) {
-    adapter.a.copy_(adapter.source->a);
-    adapter.scaled_b.copy_(adapter.source->b * adapter.source->scaling());
-    adapter.source->a.mutable_grad() = adapter.grad_a;
-    adapter.source->b.mutable_grad() = adapter.grad_b;
+std::vector<tensor::CopyTarget> FusedWeights::copies() const {
+  std::vector<tensor::CopyTarget> result;
+  for (const Adapter& adapter : adapters_) {
+    const auto scaling = static_cast<float>(adapter.source->scaling());
+    result.push_back({adapter.source->a, adapter.a, 1.0f});
+    result.push_back({adapter.source->b, adapter.scaled_b, scaling});
   }
+  return result;
 }
 
 }  // namespace qlora::models

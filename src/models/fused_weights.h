@@ -3,6 +3,7 @@
 
 #include "qlora/fused/decoder.h"
 #include "qlora/models/llama.h"
+#include "qlora/tensor/parameter.h"
 
 #include <vector>
 
@@ -12,21 +13,22 @@ namespace qlora::models {
 fused::StepShape fused_shape(Llama& model);
 
 // Points into the model and into memory of its own: 16-bit copies of the adapters, and one buffer
-// in which all their gradients lie.
+// in which all their gradients lie: the parameters' gradients from here on, zero at first.
 class FusedWeights {
  public:
   // For documents of up to `positions` tokens.
   FusedWeights(Llama& model, std::int64_t positions);
 
   const fused::DecoderWeights& view() const { return view_; }
-  // Gradients zero and given to the parameters; the copies as the parameters are.
-  void begin_update();
+  // The adapters' copies, which hold the parameters' values of now; whoever updates the parameters
+  // keeps them so.
+  std::vector<tensor::CopyTarget> copies() const;
+  void zero_gradients() { gradients_.zero_(); }
 
  private:
   struct Adapter {
     nn::LoraAdapter* source;
-    at::Tensor a, scaled_b;     // compute copies
-    at::Tensor grad_a, grad_b;  // float32, parts of gradients_
+    at::Tensor a, scaled_b;  // compute copies
   };
 
   void add_layer(LlamaLayer& layer);

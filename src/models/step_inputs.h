@@ -17,9 +17,8 @@ class StepInputs {
   // is padded to a multiple of loss_rows.
   StepInputs(const kernels::AttentionShape& attention, std::int64_t loss_rows, c10::Device device);
 
-  void reset_loss() { loss_.zero_(); }
-  // What was added to view().loss. Waits for the device.
-  double loss() const { return loss_.item<double>(); }
+  // float64 [1] on the device, which view().loss points to.
+  const at::Tensor& loss() const { return loss_; }
 
   // The device's copy, at addresses that stay.
   const fused::StepInput& view() const { return view_; }
@@ -49,7 +48,7 @@ class StepInputs {
   std::size_t next_ = 0;
   at::Tensor device_;             // int32, as the staging
   at::Tensor lengths_, offsets_;  // of the documents, see attention.h
-  at::Tensor loss_;               // float64 [1]
+  at::Tensor loss_;
   fused::StepInput view_;
 };
 

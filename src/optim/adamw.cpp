@@ -1,13 +1,14 @@
 #include "qlora/optim/adamw.h"
 
 #include "moments.h"
-#include "norm_readback.h"
 #include "qlora/base/error.h"
 #include "qlora/base/narrow.h"
 #include "qlora/kernels/adamw.h"
 #include "qlora/tensor/bridge.h"
 #include "state_pages.h"
 #include "update_tables.h"
+
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 
@@ -21,7 +22,7 @@ struct AdamW::Slot {
   bool eight_bit = false;
   std::int64_t place = 0;  // of its moments among all of its kind
   Moments moments;         // a view
-  std::optional<CopyTarget> target;
+  std::optional<tensor::CopyTarget> target;
 };
 
 namespace {
@@ -31,7 +32,7 @@ void* at_element(const at::Tensor& tensor, std::int64_t element) {
          element * static_cast<std::int64_t>(tensor.element_size());
 }
 
-kernels::ComputeCopy copy_of(const CopyTarget& target, std::int64_t first) {
+kernels::ComputeCopy copy_of(const tensor::CopyTarget& target, std::int64_t first) {
   const std::int64_t columns = target.copy.size(1);
   return {.data = target.copy.data_ptr(),
           .dtype = tensor::dtype_of(target.copy),
@@ -73,11 +74,12 @@ const at::Tensor& find_stored(const std::vector<tensor::Parameter>& stored, cons
 }  // namespace
 
 AdamW::AdamW(std::vector<tensor::Parameter> parameters, const AdamWOptions& options,
-             std::vector<CopyTarget> copies)
+             std::vector<tensor::CopyTarget> copies)
     : options_(options),
       device_(parameters.empty() ? c10::Device(c10::kCPU) : parameters.front().value.device()),
       tables_(std::make_unique<UpdateTables>()),
-      norm_(std::make_unique<NormReadback>(device_)) {
+      norm_(at::empty({static_cast<std::int64_t>(sizeof(kernels::GradientNorm))},
+                      at::TensorOptions(at::kByte).device(device_))) {
   for (auto& parameter : parameters) {
     QLORA_ASSERT(parameter.value.is_contiguous() && parameter.value.device() == device_);
     const bool eight_bit = options.eight_bit && parameter.value.numel() >= kMin8bitElements;
@@ -112,10 +114,10 @@ void AdamW::allocate_moments(bool eight_bit) {
   if (paged) pages_ = std::make_unique<StatePages>(all, device_);
 }
 
-void AdamW::attach_copies(std::vector<CopyTarget> copies) {
-  for (CopyTarget& target : copies) {
-    const auto slot =
-        std::ranges::find(slots_, target.parameter, [](const Slot& s) { return s.parameter.name; });
+void AdamW::attach_copies(std::vector<tensor::CopyTarget> copies) {
+  for (tensor::CopyTarget& target : copies) {
+    const auto slot = std::ranges::find_if(
+        slots_, [&](const Slot& s) { return s.parameter.value.is_same(target.parameter); });
     QLORA_ASSERT(slot != slots_.end());
     const at::Tensor& copy = target.copy;
     QLORA_ASSERT(copy.dim() == 2 && copy.sizes() == slot->parameter.value.sizes());
@@ -177,24 +179,22 @@ void AdamW::step(double learning_rate, const StepOptions& options) {
   tables_->set(wanted, device_);
   const auto run = device_.is_cuda() ? kernels::cuda::gradient_norm : kernels::cpu::gradient_norm;
   run(tables_->at(0), {.gradient_scale = options.gradient_scale, .max_norm = options.max_norm},
-      tables_->norm_workspace(), norm_->norm(),
-      tensor::current_stream(slots_.front().parameter.value));
-  norm_->send();
-  queue_updates(learning_rate, options.zero_gradients);
+      tables_->norm_workspace(), norm(), tensor::current_stream(slots_.front().parameter.value));
+  norm_.send();
+  queue_updates(learning_rate);
 }
 
-void AdamW::queue_updates(double learning_rate, bool zero_gradients) {
+void AdamW::queue_updates(double learning_rate) {
   const kernels::AdamWStep step{.lr = static_cast<float>(learning_rate),
                                 .beta1 = static_cast<float>(options_.beta1),
                                 .beta2 = static_cast<float>(options_.beta2),
                                 .eps = static_cast<float>(options_.epsilon),
                                 .weight_decay = static_cast<float>(options_.weight_decay),
                                 .step = steps_ + 1,
-                                .zero_gradients = zero_gradients};
+                                .zero_gradients = true};
   const auto update = [&](std::size_t table) {
     const auto run = device_.is_cuda() ? kernels::cuda::adamw : kernels::cpu::adamw;
-    run(tables_->at(table), step, norm_->norm(),
-        tensor::current_stream(slots_.front().parameter.value));
+    run(tables_->at(table), step, norm(), tensor::current_stream(slots_.front().parameter.value));
   };
   if (!pages_) return update(0);
   update(1);
@@ -205,9 +205,13 @@ void AdamW::queue_updates(double learning_rate, bool zero_gradients) {
   }
 }
 
+kernels::GradientNorm* AdamW::norm() const {
+  return static_cast<kernels::GradientNorm*>(norm_.value().mutable_data_ptr());
+}
+
 void AdamW::settle() const {
   if (!pending_) return;
-  const kernels::GradientNorm& norm = norm_->wait();
+  const auto& norm = *static_cast<const kernels::GradientNorm*>(norm_.wait().const_data_ptr());
   outcome_ = {.gradient_norm = norm.norm, .updated = norm.finite};
   if (norm.finite) ++steps_;
   pending_ = false;
@@ -221,10 +225,6 @@ StepOutcome AdamW::outcome() const {
 std::int64_t AdamW::steps() const {
   settle();
   return steps_;
-}
-
-void AdamW::zero_gradients() {
-  for (Slot& slot : slots_) slot.parameter.value.mutable_grad().reset();
 }
 
 std::int64_t AdamW::state_bytes() const {

@@ -214,6 +214,13 @@ std::unique_ptr<kernels::PackedAttention> make_flash_attention(const AttentionSh
   return std::make_unique<FlashAttention>(shape, deterministic);
 }
 
+std::optional<std::string> packed_attention_problem(const AttentionShape& shape,
+                                                    bool deterministic) {
+  const auto problem = flash_attention_problem(shape);
+  if (!problem || deterministic) return problem;
+  return kernels::cuda::cudnn_attention_problem(shape) ? problem : std::nullopt;
+}
+
 std::unique_ptr<kernels::PackedAttention> make_packed_attention(const AttentionShape& shape,
                                                                 bool deterministic) {
   const bool suits_flash = shape.longest <= kTinyDocuments && !flash_attention_problem(shape);

@@ -129,6 +129,7 @@ std::string benchmark_training(const TrainBenchmark& options) {
               {"step_seconds_least", seconds.front()},
               {"step_seconds_most", seconds.back()},
               {"memory_gib", gib},
+              {"reserved_gib", static_cast<double>(tensor::peak_memory(device)) / (1 << 30)},
               {"seconds_to_first_step", first_step}}
       .dump(2);
 }

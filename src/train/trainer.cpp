@@ -9,12 +9,12 @@
 #include "qlora/train/evaluate.h"
 #include "qlora/train/interrupt.h"
 
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <limits>
+#include <utility>
 
 namespace qlora::train {
 namespace fs = std::filesystem;
@@ -40,6 +40,11 @@ optim::Schedule schedule_of(const TrainingConfig& c, std::int64_t max_steps) {
           .min_lr_rate = c.lr_scheduler_kwargs.min_lr_rate.value_or(0.0)};
 }
 
+at::Tensor loss_sum_of(const TrainerParts& parts) {
+  if (parts.fused != nullptr) return parts.fused->loss_sum();
+  return at::zeros({1}, at::TensorOptions(parts.model.device()).dtype(at::kDouble));
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainerParts parts, const TrainingConfig& config)
@@ -48,34 +53,49 @@ Trainer::Trainer(TrainerParts parts, const TrainingConfig& config)
       plan_(parts_.train.batches_per_epoch(), config.gradient_accumulation_steps,
             config.num_train_epochs, config.max_steps),
       schedule_(schedule_of(config, plan_.max_steps())),
-      optimizer_(models::trainable_parameters(parts_.model), optimizer_options(config)),
-      scaler_(parts_.loss_scaling) {}
+      optimizer_(
+          models::trainable_parameters(parts_.model), optimizer_options(config),
+          parts_.fused != nullptr ? parts_.fused->copies() : std::vector<tensor::CopyTarget>{}),
+      scaler_(parts_.loss_scaling),
+      losses_(loss_sum_of(parts_)) {}
 
 StepResult Trainer::train_step(std::int64_t step) {
+  queue_step(step);
+  return *settle();
+}
+
+std::optional<StepResult> Trainer::queue_step(std::int64_t step) {
   const UpdateWindow window = plan_.window(step);
   const std::vector<data::Batch> batches = take_batches(window);
-  StepResult result;
-  std::int64_t labels = 0;
+  Queued next{.step = step};
   for (const data::Batch& batch : batches) {
-    labels += batch.label_count;
-    result.tokens += batch.token_count;
+    next.labels += batch.label_count;
+    next.result.tokens += batch.token_count;
   }
-  result.loss = accumulate(batches, window.epoch, labels);
-  result.learning_rate = optim::learning_rate(schedule_, optimizer_.steps());
-  optim::StepOutcome outcome{.gradient_norm = std::numeric_limits<double>::quiet_NaN(),
-                             .updated = false};
-  if (std::isfinite(result.loss)) {
-    optimizer_.step(result.learning_rate,
-                    {.gradient_scale = 1 / scaler_.scale(), .max_norm = config_.max_grad_norm});
-    outcome = optimizer_.outcome();
-  }
-  optimizer_.zero_gradients();
+  accumulate(batches, window.epoch, scaler_.scale() / static_cast<double>(next.labels));
+  const std::optional<StepResult> before = settle();
+  losses_.send();
+  losses_.value().zero_();
+  next.result.learning_rate = optim::learning_rate(schedule_, optimizer_.steps());
+  optimizer_.step(next.result.learning_rate,
+                  {.gradient_scale = 1 / scaler_.scale(), .max_norm = config_.max_grad_norm});
+  queued_ = next;
+  return before;
+}
+
+std::optional<StepResult> Trainer::settle() {
+  if (!queued_) return std::nullopt;
+  const Queued queued = *std::exchange(queued_, std::nullopt);
+  StepResult result = queued.result;
+  result.loss = losses_.wait().item<double>() / static_cast<double>(queued.labels);
+  const optim::StepOutcome outcome = optimizer_.outcome();
   result.gradient_norm = outcome.gradient_norm;
-  if (!scaler_.accept(outcome.updated) && !parts_.loss_scaling) {
+  const bool good = outcome.updated && std::isfinite(result.loss);
+  if (!scaler_.accept(good) && !parts_.loss_scaling) {
     fail(
-        "step {}: the loss ({}) or the gradient norm ({}) is not finite; the adapter was left as "
-        "it was before this step: lower training.learning_rate or resume from a checkpoint",
-        step + 1, result.loss, result.gradient_norm);
+        "step {}: the loss ({}) or the gradient norm ({}) is not finite, and nothing was saved "
+        "since: lower training.learning_rate or resume from a checkpoint",
+        queued.step + 1, result.loss, result.gradient_norm);
   }
   return result;
 }
@@ -90,23 +110,18 @@ std::vector<data::Batch> Trainer::take_batches(const UpdateWindow& window) {
   return batches;
 }
 
-double Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
-                           std::int64_t labels) {
-  const double scale = scaler_.scale() / static_cast<double>(labels);
-  double sum = 0;
-  if (parts_.fused != nullptr) {
-    parts_.fused->begin_update();
-    for (const data::Batch& batch : batches) {
+void Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
+                         double scale) {
+  for (const data::Batch& batch : batches) {
+    if (parts_.fused != nullptr) {
       parts_.fused->accumulate({batch.rows, batch.length, batch.input_ids, batch.labels}, scale);
+    } else {
+      accumulate_plain(batch, epoch, scale);
     }
-    sum = parts_.fused->loss();
-  } else {
-    for (const data::Batch& batch : batches) sum += accumulate_plain(batch, epoch, scale);
   }
-  return sum / static_cast<double>(labels);
 }
 
-double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale) {
+void Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale) {
   const DeviceBatch inputs = to_device(batch, parts_.model.device());
   const nn::ForwardContext context{.training = true,
                                    .tokens = inputs.tokens,
@@ -116,62 +131,70 @@ double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, d
   const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);
   const at::Tensor loss = parts_.model.loss_sum(hidden, inputs.labels, context);
   torch::autograd::backward({loss * scale});
-  return loss.item<double>();
+  losses_.value().add_(loss.detach());
 }
+
+// A GPU computes an update while the host prepares the next one, unless that depends on the
+// outcome.
+bool Trainer::runs_ahead() const { return parts_.model.device().is_cuda() && !parts_.loss_scaling; }
 
 bool Trainer::run() {
   fs::create_directories(config_.output_dir);
   metrics_ = std::make_unique<MetricsLog>(fs::path(config_.output_dir) / "metrics.jsonl", done_);
   watch_interrupts();
+  mark_ = Clock::now();
   while (done_ < plan_.max_steps()) {
-    const auto start = std::chrono::steady_clock::now();
-    const StepResult result = train_step(done_);
+    if (const auto before = queue_step(done_)) report(done_, *before);
     ++done_;
-    since_.seconds += seconds_since(start);
-    report(result);
-    if (parts_.validation &&
-        due(config_.eval_strategy, config_.eval_steps.value_or(config_.logging_steps))) {
-      evaluate_now();
-    }
     const bool stop = interrupted();
-    if (stop || due(config_.save_strategy, config_.save_steps)) save_checkpoint();
+    const bool evaluates =
+        parts_.validation != nullptr &&
+        due(config_.eval_strategy, config_.eval_steps.value_or(config_.logging_steps), done_);
+    const bool saves = stop || due(config_.save_strategy, config_.save_steps, done_);
+    if (runs_ahead() && !evaluates && !saves && done_ < plan_.max_steps()) continue;
+    report(done_, *settle());
+    if (evaluates) evaluate_now();
+    if (saves) save_checkpoint();
     if (stop) {
       log::info("interrupted after step {}; continue with --resume auto", done_);
       return false;
     }
+    mark_ = Clock::now();
   }
   progress_.finish_line();
   save_final();
   return true;
 }
 
-// Whether something that happens by `strategy` is due after the current update.
-bool Trainer::due(IntervalStrategy strategy, double steps) const {
+// Whether something that happens by `strategy` is due after update `step`, counted from 1.
+bool Trainer::due(IntervalStrategy strategy, double steps, std::int64_t step) const {
   switch (strategy) {
     case IntervalStrategy::No: return false;
-    case IntervalStrategy::Epoch: return plan_.ends_epoch(done_ - 1) || done_ == plan_.max_steps();
-    case IntervalStrategy::Steps: return done_ % resolve_steps(steps, plan_.max_steps()) == 0;
+    case IntervalStrategy::Epoch: return plan_.ends_epoch(step - 1) || step == plan_.max_steps();
+    case IntervalStrategy::Steps: return step % resolve_steps(steps, plan_.max_steps()) == 0;
   }
   return false;
 }
 
-void Trainer::report(const StepResult& result) {
+void Trainer::report(std::int64_t step, const StepResult& result) {
   ++since_.updates;
   since_.tokens += result.tokens;
   since_.loss += result.loss;
+  since_.seconds += seconds_since(std::exchange(mark_, Clock::now()));
   ++run_updates_;
   const double average = (run_seconds_ + since_.seconds) / static_cast<double>(run_updates_);
-  const StepReport report{.step = done_,
+  const StepReport report{.step = step,
                           .max_steps = plan_.max_steps(),
-                          .epoch = plan_.epochs_after(done_),
+                          .epoch = plan_.epochs_after(step),
                           .loss = since_.loss / static_cast<double>(since_.updates),
                           .learning_rate = result.learning_rate,
                           .gradient_norm = result.gradient_norm,
                           .tokens_per_second = static_cast<double>(since_.tokens) / since_.seconds,
                           .memory_bytes = tensor::peak_memory(parts_.model.device()),
-                          .seconds_left = average * static_cast<double>(plan_.max_steps() - done_)};
+                          .seconds_left = average * static_cast<double>(plan_.max_steps() - step)};
   progress_.draw(report);
-  if (!due(IntervalStrategy::Steps, config_.logging_steps) && done_ != plan_.max_steps()) return;
+  const bool logs = due(IntervalStrategy::Steps, config_.logging_steps, step);
+  if (!logs && step != plan_.max_steps()) return;
   progress_.log(report);
   metrics_->write(to_json(report));
   run_seconds_ += since_.seconds;

@@ -22,7 +22,11 @@ std::unique_ptr<models::FusedLlama> choose_training_path(models::CausalLM& model
                                                          const TrainingConfig& config,
                                                          std::int64_t longest) {
   if (!config.fused || !model.device().is_cuda()) return nullptr;
-  models::FusedOptions options{.rows = config.per_device_train_batch_size, .length = longest};
+  models::FusedOptions options{.rows = config.per_device_train_batch_size,
+                               .length = longest,
+                               .offload = config.activation_offloading,
+                               .deterministic_attention = config.deterministic,
+                               .fixed_products = config.deterministic};
   if (const auto problem = models::fused_path_problem(model, options)) {
     log::info("the plain path trains: {}", *problem);
     return nullptr;

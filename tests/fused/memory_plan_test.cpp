@@ -84,11 +84,13 @@ TEST(MemoryPlan, EveryMixOfModesIsSound) {
     for (const Recompute rest : {Recompute::None, Recompute::Smart, Recompute::Full}) {
       std::vector<Recompute> modes = all(rest);
       modes.front() = first;
-      const MemoryPlan plan(shape, modes);
-      expect_apart(plan.regions(), plan.bytes());
-      // The placement is greedy; on these sizes it stays within a fifth of the least.
-      EXPECT_LE(static_cast<double>(plan.bytes()),
-                1.2 * static_cast<double>(busiest(plan.regions())));
+      for (const bool offload : {false, true}) {
+        const MemoryPlan plan(shape, {modes, offload});
+        expect_apart(plan.regions(), plan.bytes());
+        // The placement is greedy; on these sizes it stays within a fifth of the least.
+        EXPECT_LE(static_cast<double>(plan.bytes()),
+                  1.2 * static_cast<double>(busiest(plan.regions())));
+      }
     }
   }
 }
@@ -96,9 +98,9 @@ TEST(MemoryPlan, EveryMixOfModesIsSound) {
 TEST(MemoryPlan, LayersShareWhatTheyRecompute) {
   const StepShape shape = small_shape();
   std::vector<std::byte> block(
-      static_cast<std::size_t>(MemoryPlan(shape, all(Recompute::None)).bytes()));
+      static_cast<std::size_t>(MemoryPlan(shape, {all(Recompute::None)}).bytes()));
   const auto locate = [&](Recompute mode) {
-    return MemoryPlan(shape, all(mode)).locate(block.data());
+    return MemoryPlan(shape, {all(mode)}).locate(block.data());
   };
   const StepMemory none = locate(Recompute::None), full = locate(Recompute::Full);
   EXPECT_NE(none.layers[0].gate_up, none.layers[1].gate_up);
@@ -112,19 +114,77 @@ TEST(MemoryPlan, LayersShareWhatTheyRecompute) {
   EXPECT_NE(full.space.weights[kQkv], full.space.weights[kGateUp]);
 }
 
+TEST(MemoryPlan, OffloadedInputsShareTwoSlots) {
+  const StepShape shape = small_shape();
+  const MemoryPlan plan(shape, {all(Recompute::None), true});
+  std::vector<std::byte> block(static_cast<std::size_t>(plan.bytes()));
+  const StepMemory memory = plan.locate(block.data());
+  EXPECT_EQ(memory.layers[0].x, memory.layers[2].x);
+  EXPECT_EQ(memory.layers[1].x, memory.layers[5].x);
+  EXPECT_NE(memory.layers[0].x, memory.layers[1].x);
+}
+
+TEST(MemoryPlan, SharedMemoryHoldsATileOfTheMlp) {
+  const StepShape shape = small_shape();
+  const auto bytes_of = [](const MemoryPlan& plan, const std::string& name) {
+    const auto& regions = plan.regions();
+    const auto found = std::find_if(regions.begin(), regions.end(),
+                                    [&](const Region& region) { return region.name == name; });
+    return found == regions.end() ? 0 : found->bytes;
+  };
+  const MemoryPlan whole(shape, {all(Recompute::Full)});
+  const MemoryPlan tiled(shape, {all(Recompute::Full), false, 64});
+  EXPECT_EQ(whole.choice().mlp_rows, 256);
+  EXPECT_EQ(bytes_of(tiled, "gate_up_values"), bytes_of(whole, "gate_up_values") / 4);
+  EXPECT_EQ(bytes_of(tiled, "activated"), bytes_of(whole, "activated") / 4);
+  expect_apart(tiled.regions(), tiled.bytes());
+  // A layer that keeps everything keeps all of it.
+  const MemoryPlan kept(shape, {all(Recompute::None), false, 64});
+  EXPECT_EQ(bytes_of(kept, "gate_up_values 3"), bytes_of(whole, "gate_up_values"));
+  std::vector<std::byte> block(static_cast<std::size_t>(kept.bytes()));
+  EXPECT_TRUE(kept.locate(block.data()).layers[3].keeps_gate_up);
+  EXPECT_FALSE(tiled.locate(block.data()).layers[3].keeps_gate_up);
+}
+
+std::int64_t bytes_with(Recompute mode, bool offload) {
+  return MemoryPlan(small_shape(), {all(mode), offload}).bytes();
+}
+
 TEST(PlanMemory, SpendsTheBudgetFromTheLastLayerOn) {
   const StepShape shape = small_shape();
-  const std::int64_t least = MemoryPlan(shape, all(Recompute::Full)).bytes();
-  const std::int64_t smart = MemoryPlan(shape, all(Recompute::Smart)).bytes();
-  const std::int64_t most = MemoryPlan(shape, all(Recompute::None)).bytes();
-  EXPECT_FALSE(plan_memory(shape, least - 1));
-  EXPECT_EQ(plan_memory(shape, least)->modes(), all(Recompute::Full));
-  EXPECT_EQ(plan_memory(shape, smart)->modes(), all(Recompute::Smart));
-  EXPECT_EQ(plan_memory(shape, most)->modes(), all(Recompute::None));
-  const auto between = plan_memory(shape, (smart + most) / 2);
-  EXPECT_LE(between->bytes(), (smart + most) / 2);
-  EXPECT_EQ(between->modes().front(), Recompute::Smart);
-  EXPECT_EQ(between->modes().back(), Recompute::None);
+  const std::int64_t smart = bytes_with(Recompute::Smart, false);
+  const std::int64_t most = bytes_with(Recompute::None, false);
+  EXPECT_EQ(plan_memory(shape, {smart}).choice().modes, all(Recompute::Smart));
+  EXPECT_EQ(plan_memory(shape, {most}).choice().modes, all(Recompute::None));
+  const MemoryPlan between = plan_memory(shape, {(smart + most) / 2});
+  EXPECT_LE(between.bytes(), (smart + most) / 2);
+  EXPECT_FALSE(between.choice().offload);
+  EXPECT_EQ(between.choice().modes.front(), Recompute::Smart);
+  EXPECT_EQ(between.choice().modes.back(), Recompute::None);
+}
+
+TEST(PlanMemory, OffloadsInputsBeforeItRecomputesAttention) {
+  const StepShape shape = small_shape();
+  const std::int64_t smart = bytes_with(Recompute::Smart, false);
+  const MemoryPlan below = plan_memory(shape, {smart - 1});
+  EXPECT_TRUE(below.choice().offload);
+  EXPECT_NE(below.choice().modes.front(), Recompute::Full);
+  EXPECT_FALSE(plan_memory(shape, {smart - 1, false}).choice().offload);
+  EXPECT_TRUE(plan_memory(shape, {smart, true}).choice().offload);
+  const std::int64_t least = bytes_with(Recompute::Full, true);
+  EXPECT_EQ(plan_memory(shape, {least}).choice().modes, all(Recompute::Full));
+}
+
+TEST(PlanMemory, SaysWhatTheLeastWouldBe) {
+  StepShape shape = small_shape();
+  shape.tokens = 8192;
+  const MemoryPlan least = plan_memory(shape, {1});
+  EXPECT_EQ(least.choice().mlp_rows, 1024);
+  EXPECT_TRUE(least.choice().offload);
+  EXPECT_EQ(plan_memory(shape, {least.bytes()}).bytes(), least.bytes());
+  EXPECT_GT(plan_memory(shape, {1, false}).bytes(), least.bytes());
+  const MemoryPlan fixed = plan_memory(shape, {.budget = 1, .fixed_tiles = true});
+  EXPECT_EQ(fixed.choice().mlp_rows, plan_memory(shape, {fixed.bytes() * 9}).choice().mlp_rows);
 }
 
 }  // namespace

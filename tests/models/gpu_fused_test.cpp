@@ -34,11 +34,12 @@ constexpr Family kFusedFamilies[] = {
 };
 
 constexpr std::uint64_t kSeeds = 5;
+constexpr std::size_t kLayers = 4;
 const c10::Device kGpu(c10::kCUDA, 0);
 
 // Ids and labels of rows of an odd length, a third of the labels masked.
 struct Batch {
-  std::int64_t rows = 3, length = 37;
+  std::int64_t rows = 3, length = 137;
   std::vector<std::int64_t> ids, labels;
 
   Batch(std::uint64_t seed, std::int64_t vocabulary) {
@@ -70,12 +71,12 @@ std::unique_ptr<CausalLM> random_model(const Family& f, DType dtype, c10::Device
   const Json config = {{"model_type", f.type},
                        {"hidden_size", f.hidden},
                        {"intermediate_size", f.intermediate},
-                       {"num_hidden_layers", 2},
+                       {"num_hidden_layers", kLayers},
                        {"num_attention_heads", f.heads},
                        {"num_key_value_heads", f.key_heads},
                        {"head_dim", f.head_dim},
                        {"vocab_size", 300},
-                       {"max_position_embeddings", 128},
+                       {"max_position_embeddings", 256},
                        {"rms_norm_eps", 1e-5},
                        {"tie_word_embeddings", f.tied}};
   return make_random_model(io::model_config_from_json(config, f.name), options_for(dtype, device));
@@ -134,14 +135,18 @@ Result run_plain(CausalLM& model, const Batch& batch) {
   return collect(model, loss.item<double>());
 }
 
-Result run_fused(CausalLM& model, const Batch& batch, fused::Recompute recompute) {
-  FusedLlama fused(dynamic_cast<Llama&>(model), {.rows = batch.rows,
-                                                 .length = batch.length,
-                                                 .memory = std::int64_t{1} << 30,
-                                                 .recompute = recompute});
-  fused.begin_update();
+fused::MemoryChoice everywhere(fused::Recompute mode, bool offload = false,
+                               std::int64_t mlp_rows = 0) {
+  return {std::vector(kLayers, mode), offload, mlp_rows};
+}
+
+Result run_fused(CausalLM& model, const Batch& batch, FusedOptions options) {
+  options.rows = batch.rows;
+  options.length = batch.length;
+  options.memory = std::int64_t{1} << 30;
+  FusedLlama fused(dynamic_cast<Llama&>(model), options);
   fused.accumulate({batch.rows, batch.length, batch.ids, batch.labels}, 1.0);
-  return collect(model, fused.loss());
+  return collect(model, fused.loss_sum().item<double>());
 }
 
 double cosine(const at::Tensor& a, const at::Tensor& b) {
@@ -187,7 +192,8 @@ void compare(const Family& family, std::uint64_t seed, Distances& sums) {
   const Batch batch(seed, models.model->config().vocab_size);
   const Result exact = run_plain(*models.reference, batch);
   const Result plain = run_plain(*models.model, batch);
-  const Result fused = run_fused(*models.model, batch, fused::Recompute::None);
+  const Result fused =
+      run_fused(*models.model, batch, {.choice = everywhere(fused::Recompute::None)});
   expect_near(fused, exact, fmt::format("{} seed {}", family.name, seed));
   for (std::size_t i = 0; i < exact.gradients.size(); ++i) {
     const at::Tensor& gradient = exact.gradients[i].second;
@@ -213,10 +219,55 @@ TEST(GpuFused, RecomputedLayersGiveTheSame) {
     const Models models(family, 1);
     const Batch batch(1, models.model->config().vocab_size);
     const Result exact = run_plain(*models.reference, batch);
-    for (const auto mode : {fused::Recompute::Smart, fused::Recompute::Full}) {
-      expect_near(run_fused(*models.model, batch, mode), exact, family.name);
+    for (const auto& choice :
+         {everywhere(fused::Recompute::Smart), everywhere(fused::Recompute::Full),
+          everywhere(fused::Recompute::None, true, 50), everywhere(fused::Recompute::Smart, true),
+          everywhere(fused::Recompute::Full, true, 50)}) {
+      expect_near(run_fused(*models.model, batch, {.choice = choice}), exact, family.name);
     }
   }
+}
+
+void expect_same_bits(const Result& a, const Result& b, const std::string& where) {
+  EXPECT_EQ(a.loss, b.loss) << where;
+  ASSERT_EQ(a.gradients.size(), b.gradients.size());
+  for (std::size_t i = 0; i < a.gradients.size(); ++i) {
+    const auto& [name, gradient] = a.gradients[i];
+    EXPECT_TRUE(at::equal(gradient, b.gradients[i].second)) << where << ' ' << name;
+  }
+}
+
+TEST(GpuFused, DeterministicModeGivesTheSameBitsHoweverItRuns) {
+  QLORA_REQUIRE_GPU();
+  for (const Family& family : kFusedFamilies) {
+    const Models models(family, 1);
+    const Batch batch(1, models.model->config().vocab_size);
+    const auto run = [&](fused::Recompute mode, bool offload, bool graphs) {
+      return run_fused(*models.model, batch,
+                       {.choice = everywhere(mode, offload),
+                        .deterministic_attention = true,
+                        .fixed_products = true,
+                        .graphs = graphs});
+    };
+    const Result first = run(fused::Recompute::None, false, true);
+    expect_near(first, run_plain(*models.reference, batch), family.name);
+    expect_same_bits(run(fused::Recompute::None, false, true), first, "again");
+    expect_same_bits(run(fused::Recompute::None, false, false), first, "without graphs");
+    expect_same_bits(run(fused::Recompute::None, true, true), first, "offloaded");
+    expect_same_bits(run(fused::Recompute::Smart, false, true), first, "smart");
+    expect_same_bits(run(fused::Recompute::Full, true, true), first, "full, offloaded");
+  }
+}
+
+// What the default mode adds to two runs' difference is attention's backward alone.
+TEST(GpuFused, TimedProductsGiveTheSameBitsOnceChosen) {
+  QLORA_REQUIRE_GPU();
+  const Models models(kFusedFamilies[1], 1);
+  const Batch batch(1, models.model->config().vocab_size);
+  const FusedOptions options{.choice = everywhere(fused::Recompute::None),
+                             .deterministic_attention = true};
+  const Result first = run_fused(*models.model, batch, options);
+  expect_same_bits(run_fused(*models.model, batch, options), first, "again");
 }
 
 // Batches shorter and fewer than the longest, through other graphs, add up to the whole.
@@ -226,9 +277,8 @@ TEST(GpuFused, MicroBatchesAddUp) {
   const Batch batch(1, models.model->config().vocab_size);
   const Result exact = run_plain(*models.reference, batch);
   FusedLlama fused(dynamic_cast<Llama&>(*models.model),
-                   {.rows = 4, .length = 128, .memory = std::int64_t{1} << 30});
+                   {.rows = 4, .length = 256, .memory = std::int64_t{1} << 30});
   for (int update = 0; update < 2; ++update) {
-    fused.begin_update();
     for (std::int64_t row = 0; row < batch.rows; ++row) {
       const auto first = static_cast<std::size_t>(row * batch.length);
       const auto length = static_cast<std::size_t>(batch.length);
@@ -236,7 +286,10 @@ TEST(GpuFused, MicroBatchesAddUp) {
                         std::span(batch.labels).subspan(first, length)},
                        1.0);
     }
-    expect_near(collect(*models.model, fused.loss()), exact, fmt::format("update {}", update));
+    const double loss = fused.loss_sum().item<double>();
+    expect_near(collect(*models.model, loss), exact, fmt::format("update {}", update));
+    fused.loss_sum().zero_();
+    for (const auto& p : trainable_parameters(*models.model)) p.value.grad().zero_();
   }
 }
 

@@ -21,7 +21,7 @@ Result after_steps(c10::Device device, const AdamWOptions& options, bool wait) {
   const std::vector<std::vector<std::int64_t>> shapes = {
       {70000, 16}, {16, 300}, {100, 16}, {131072, 16}, {5, 5}, {290001, 16}, {16, 4096}};
   std::vector<tensor::Parameter> parameters;
-  std::vector<CopyTarget> copies;
+  std::vector<tensor::CopyTarget> copies;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     at::manual_seed(i);
     const at::Tensor value = at::randn(shapes[i]).to(device).requires_grad_(true);
@@ -29,7 +29,7 @@ Result after_steps(c10::Device device, const AdamWOptions& options, bool wait) {
     if (i % 3 != 0) continue;
     const at::Tensor wide =
         at::zeros({shapes[i][0], shapes[i][1] + 8}, at::TensorOptions(device).dtype(at::kBFloat16));
-    copies.push_back({parameters.back().name, wide.slice(1, 0, shapes[i][1]), 2.0f});
+    copies.push_back({value, wide.slice(1, 0, shapes[i][1]), 2.0f});
   }
   AdamW optimizer(parameters, options, copies);
   Result result;

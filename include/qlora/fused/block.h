@@ -24,14 +24,16 @@ struct Activations {
   void* middle = nullptr;                // [tokens, hidden], h
   float* middle_rstd = nullptr;          // [tokens]
   void* gate_up = nullptr;               // [tokens, gate_up_stride]; backward overwrites it
+  bool keeps_gate_up = true;             // false: gate_up has room for mlp_rows tokens alone
   std::array<void*, kGroups> reduced{};  // [tokens, extra], each group's input · Aᵀ
 };
 
 // Memory that no layer keeps.
 struct Workspace {
+  std::int64_t mlp_rows = 0;             // tokens that go through the MLP at a time
   std::array<void*, kGroups> weights{};  // augmented weights
   void* normed = nullptr;                // [tokens, normed_stride]
-  void* activated = nullptr;             // [tokens, activated_stride]
+  void* activated = nullptr;             // [mlp_rows, activated_stride]
   void* d_attended = nullptr;            // [tokens, query_size]
   void* d_qkv = nullptr;                 // [tokens, qkv_stride]
   void* turned = nullptr;                // [tokens, turned_stride], of a head_norm model
@@ -54,14 +56,14 @@ class Block {
   void forward(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
                const Workspace& space, void* y, kernels::Stream stream);
 
-  // Fills again what backward reads and memory was shared for, from x (and, unless
-  // `with_attention`, from `attended`). Leaves the augmented weights of Qkv, Out and GateUp.
+  // Fills again what backward reads of the layer's first half and memory was shared for, from x
+  // (and, unless `with_attention`, from `attended`). Leaves the augmented weights of Qkv and Out.
   void recompute(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
                  const Workspace& space, bool with_attention, kernels::Stream stream);
 
   // gradient: [tokens, gradient_stride], that of y, replaced by that of x (unless `last`: nothing
   // trainable lies below, and it is left undefined). Adds to the adapters' gradients.
-  // `recomputed`: `space.weights` still hold what recompute left there.
+  // `recomputed`: recompute came before.
   void backward(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
                 const Workspace& space, void* gradient, bool recomputed, bool last,
                 kernels::Stream stream);

@@ -4,6 +4,7 @@
 // holds, so each can be captured into a CUDA graph; the loss works through as many rows as have a
 // label.
 
+#include "qlora/fused/input_offload.h"
 #include "qlora/fused/memory_plan.h"
 
 #include <vector>
@@ -33,9 +34,11 @@ struct StepInput {
 
 class Decoder {
  public:
-  // `block`: plan.bytes() of device memory. All references outlive this object.
+  // `block`: plan.bytes() of device memory; `offload`: where the plan offloads inputs, else null.
+  // All that is referred to outlives this object.
   Decoder(const StepShape& shape, const DecoderWeights& weights, const MemoryPlan& plan,
-          void* block, kernels::cuda::Matmul& matmul, kernels::PackedAttention& attention);
+          void* block, InputOffload* offload, kernels::cuda::Matmul& matmul,
+          kernels::PackedAttention& attention);
 
   void forward(const StepInput& input, kernels::Stream stream);
   // `labelled`: how many rows of input.labelled count; the loss of those, and its gradient.
@@ -45,12 +48,14 @@ class Decoder {
 
  private:
   TokenRun run(const StepInput& input) const;
+  std::int64_t input_bytes() const;
   void loss_chunk(const StepInput& input, std::int64_t first, kernels::Stream stream);
 
   StepShape shape_;
   const DecoderWeights& weights_;
   std::vector<Recompute> modes_;
   StepMemory memory_;
+  InputOffload* offload_;
   kernels::cuda::Matmul& matmul_;
   Block block_;
 };

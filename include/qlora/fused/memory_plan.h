@@ -69,6 +69,13 @@ struct StepShape {
   std::array<std::int64_t, kGroups> weight_elements{};  // of the largest augmented weights
 };
 
+// How a micro-step trades time for memory.
+struct MemoryChoice {
+  std::vector<Recompute> modes;  // one for each layer
+  bool offload = false;          // the layers' inputs lie on the host (input_offload.h)
+  std::int64_t mlp_rows = 0;     // tokens that go through the MLP at a time; 0: all
+};
+
 // Memory of the loss, rows at a time.
 struct LossSpace {
   void* rows = nullptr;     // [loss_rows, hidden], last layer's output, then its gradient
@@ -89,11 +96,10 @@ struct StepMemory {
 
 class MemoryPlan {
  public:
-  // modes: one for each layer.
-  MemoryPlan(const StepShape& shape, std::vector<Recompute> modes);
+  MemoryPlan(const StepShape& shape, MemoryChoice choice);
 
   std::int64_t bytes() const { return bytes_; }
-  const std::vector<Recompute>& modes() const { return modes_; }
+  const MemoryChoice& choice() const { return choice_; }
   const std::vector<Region>& regions() const { return regions_; }
   // block: bytes() of device memory, 256-byte aligned.
   StepMemory locate(void* block) const;
@@ -102,13 +108,19 @@ class MemoryPlan {
   struct Builder;
 
   StepShape shape_;
-  std::vector<Recompute> modes_;
+  MemoryChoice choice_;
   std::vector<Region> regions_;
   std::int64_t bytes_ = 0;
 };
 
-// The fastest modes whose plan fits into `budget` bytes: the last layers keep the most. Nothing
-// where even full recompute does not fit.
-std::optional<MemoryPlan> plan_memory(const StepShape& shape, std::int64_t budget);
+struct PlanLimits {
+  std::int64_t budget = 0;           // bytes
+  std::optional<bool> offload = {};  // nothing: where that spares recomputing attention
+  bool fixed_tiles = false;          // mlp_rows, on which sums depend, comes from the shape alone
+};
+
+// The fastest plan that fits into the budget: the last layers keep the most. Where none does, the
+// leanest plan, which is larger than the budget.
+MemoryPlan plan_memory(const StepShape& shape, const PlanLimits& limits);
 
 }  // namespace qlora::fused

@@ -4,12 +4,14 @@
 
 #include "qlora/fused/memory_plan.h"
 #include "qlora/models/llama.h"
+#include "qlora/tensor/parameter.h"
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace qlora::models {
 
@@ -25,8 +27,15 @@ struct FusedOptions {
   std::int64_t rows = 1;    // most documents of a batch
   std::int64_t length = 1;  // most tokens of one
   std::int64_t memory = 0;  // bytes that the path may take
-  // Of every layer; nothing: each layer keeps what fits into the memory.
-  std::optional<fused::Recompute> recompute = {};
+  // Nothing: what is fastest of all that fits into the memory.
+  std::optional<fused::MemoryChoice> choice = {};
+  // Layers' inputs wait for backward in host memory; nothing: where that is faster than to
+  // recompute what does not fit.
+  std::optional<bool> offload = {};
+  // Both true: the same bits in every run, whatever the memory plan.
+  bool deterministic_attention = false;
+  bool fixed_products = false;  // algorithms of matrix products are not chosen by their speed
+  bool graphs = true;           // false: launches one by one, for debuggers
 };
 
 // Why the fused path cannot train this model on its device, or nothing.
@@ -41,14 +50,13 @@ class FusedLlama {
   FusedLlama(const FusedLlama&) = delete;
   FusedLlama& operator=(const FusedLlama&) = delete;
 
-  // Before an update's first batch: gradients are zero, and the adapters' values those of the
-  // parameters.
-  void begin_update();
-  // Queues forward and backward; the parameters' gradients grow by those of scale · (sum of the
-  // batch's losses).
+  // The copies of the adapters that it computes with: whoever updates the parameters keeps them.
+  std::vector<tensor::CopyTarget> copies() const;
+  // Queues forward and backward. The parameters' gradients, zero when this object is made, grow by
+  // those of scale · (sum of the batch's losses), and loss_sum by that sum.
   void accumulate(const TokenRows& batch, double scale);
-  // Sum of the losses since begin_update. Waits for the device.
-  double loss() const;
+  // float64 [1] on the device, zero at first; to be set to zero between updates.
+  const at::Tensor& loss_sum() const;
 
   // How memory is laid out, for a person.
   std::string describe() const;

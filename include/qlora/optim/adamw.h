@@ -1,7 +1,9 @@
 #pragma once
 // AdamW over all trained tensors at once, with 8-bit or 32-bit state, resident or paged.
 
+#include "qlora/kernels/gradient_norm.h"
 #include "qlora/tensor/parameter.h"
+#include "qlora/tensor/readback.h"
 
 #include <cstdint>
 #include <memory>
@@ -14,7 +16,6 @@ struct AdamWTensor;
 
 namespace qlora::optim {
 
-class NormReadback;
 class StatePages;
 class UpdateTables;
 
@@ -30,17 +31,9 @@ struct AdamWOptions {
 // Tensors smaller than this keep 32-bit state (bitsandbytes' min_8bit_size), which stays resident.
 inline constexpr std::int64_t kMin8bitElements = 4096;
 
-// A stand-in for a parameter that every update rewrites: copy = parameter * scale, rounded once.
-struct CopyTarget {
-  std::string parameter;  // its name
-  at::Tensor copy;        // the parameter's size; its rows may lie further apart than they are long
-  float scale = 1;
-};
-
 struct StepOptions {
-  double gradient_scale = 1;    // multiplies every gradient: 1 / the loss scale
-  double max_norm = 0;          // clips to this norm, as torch.nn.utils.clip_grad_norm_; 0: off
-  bool zero_gradients = false;  // leaves zeros in the gradients, in the same pass
+  double gradient_scale = 1;  // multiplies every gradient: 1 / the loss scale
+  double max_norm = 0;        // clips to this norm, as torch.nn.utils.clip_grad_norm_; 0: off
 };
 
 struct StepOutcome {
@@ -51,20 +44,17 @@ struct StepOutcome {
 class AdamW {
  public:
   AdamW(std::vector<tensor::Parameter> parameters, const AdamWOptions& options,
-        std::vector<CopyTarget> copies = {});
+        std::vector<tensor::CopyTarget> copies = {});
   ~AdamW();
 
-  // One update from the accumulated gradients: norm, clipping, parameters, state and copies. A
-  // parameter without a gradient is left alone. On a GPU the work is only queued on the current
-  // stream, in one launch for the norm and one for all updates (paged: one a page); the call waits
-  // at most for the norm of the step before.
+  // One update from the accumulated gradients, which become zero, whatever came of it: norm,
+  // clipping, parameters, state and copies. A parameter without a gradient is left alone. On a GPU
+  // the work is only queued on the current stream, in one launch for the norm and one for all
+  // updates (paged: one a page); the call waits at most for the norm of the step before.
   void step(double learning_rate, const StepOptions& options = {});
 
   // What became of the last step. Waits on a GPU until its norm is known, not for its update.
   StepOutcome outcome() const;
-
-  // Lets go of the gradients.
-  void zero_gradients();
 
   // Writes the copies from parameters that something else has changed.
   void refresh_copies();
@@ -87,22 +77,23 @@ class AdamW {
 
   bool is_paged(const Slot& slot) const;
   void allocate_moments(bool eight_bit);
-  void attach_copies(std::vector<CopyTarget> copies);
+  void attach_copies(std::vector<tensor::CopyTarget> copies);
   // The tables of a step: all gradients; with pages then the resident tensors and each page's.
   using Tables = std::vector<std::vector<kernels::AdamWTensor>>;
   Tables tables();
   void add_to_pages(const Slot& slot, Tables& tables) const;
-  void queue_updates(double learning_rate, bool zero_gradients);
+  void queue_updates(double learning_rate);
 
   std::vector<Slot> slots_;
   AdamWOptions options_;
   c10::Device device_;
   std::unique_ptr<StatePages> pages_;  // null: all state is resident
   std::unique_ptr<UpdateTables> tables_;
-  std::unique_ptr<NormReadback> norm_;
+  tensor::Readback norm_;  // of one kernels::GradientNorm
 
   // Until its norm is known, the last step is pending: neither counted nor told of.
   void settle() const;
+  kernels::GradientNorm* norm() const;
   mutable bool pending_ = false;
   mutable std::int64_t steps_ = 0;
   mutable StepOutcome outcome_;

@@ -18,6 +18,10 @@ std::optional<std::string> flash_attention_problem(const kernels::AttentionShape
 std::unique_ptr<kernels::PackedAttention> make_flash_attention(const kernels::AttentionShape& shape,
                                                                bool deterministic);
 
+// Why make_packed_attention cannot serve this shape on the current device, or nothing.
+std::optional<std::string> packed_attention_problem(const kernels::AttentionShape& shape,
+                                                    bool deterministic);
+
 // cuDNN where it can compute the shape and is the faster one, unless the same bits are asked for;
 // else FlashAttention-2. Throws Error where neither can.
 std::unique_ptr<kernels::PackedAttention> make_packed_attention(

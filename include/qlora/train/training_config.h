@@ -71,6 +71,8 @@ struct TrainingConfig {
   bool gradient_checkpointing = false;
   bool fused = true;
   std::optional<double> memory_limit;
+  std::optional<bool> activation_offloading;
+  bool deterministic = false;
   bool group_by_length = false;
   std::int64_t dataloader_num_workers = 0;
   double logging_steps = 10;
@@ -145,6 +147,11 @@ struct TrainingConfig {
             "GiB of GPU memory that the fused path may fill, recomputing what does not fit (it "
             "passes over gradient_checkpointing); null is what the card has free",
             above(0));
+    v.field("activation_offloading", activation_offloading,
+            "on the fused path: keep the layers' inputs in host memory until the backward pass; "
+            "null does so where it spares recomputing attention");
+    v.field("deterministic", deterministic,
+            "on the fused path: the same bits in every run, for slower attention and products");
     v.field("group_by_length", group_by_length, "batch samples of similar length");
     v.field("dataloader_num_workers", dataloader_num_workers,
             "threads that prepare batches ahead; 0 prepares them in place", Range{0, 256});
