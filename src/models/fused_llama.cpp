@@ -8,12 +8,13 @@
 #include "qlora/base/narrow.h"
 #include "qlora/base/text_util.h"
 #include "qlora/tensor/bridge.h"
+#include "qlora/tensor/device.h"
+#include "qlora/tensor/own_stream.h"
 #include "qlora/tensor/packed_attention.h"
 #include "step_inputs.h"
 
 #include <ATen/cuda/CUDAGraph.h>
 #include <ATen/ops/empty.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -42,9 +43,8 @@ class Runner {
   // Runs once, which chooses the products' algorithms and spoils the gradients, and records. What
   // LibTorch allocates meanwhile comes from `pool`, which graphs that never run together may share.
   Runner(fused::Decoder decoder, const fused::StepInput& input, bool graphs,
-         at::cuda::MempoolId_t pool)
+         c10::cuda::CUDAStream stream, at::cuda::MempoolId_t pool)
       : decoder_(std::move(decoder)), input_(input), graphs_(graphs) {
-    const auto stream = c10::cuda::getStreamFromPool();
     const c10::cuda::CUDAStreamGuard guard(stream);
     decoder_.forward(input, stream);
     decoder_.loss(input, /*labelled=*/1, stream);
@@ -177,11 +177,8 @@ struct FusedLlama::State {
   std::map<std::int64_t, std::unique_ptr<Runner>> runners;  // by padded length
 
   State(Llama& model, const FusedOptions& o);
-  // Of batches padded to `length`.
-  fused::StepShape shape_of(std::int64_t length) const;
-  // The chosen plan, for them.
-  fused::MemoryPlan plan_of(const fused::StepShape& own) const { return {own, plan->choice()}; }
-  void add_runner(std::int64_t length, at::cuda::MempoolId_t pool);
+  // For batches padded to `length`, in the memory of the longest.
+  void add_runner(std::int64_t length, c10::cuda::CUDAStream recorder, at::cuda::MempoolId_t pool);
 };
 
 FusedLlama::State::State(Llama& model, const FusedOptions& o)
@@ -197,16 +194,11 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   shape.tokens = attention_shape.tokens;
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
-  options.memory -= attention->allocated_bytes();
+  options.memory -= weights.bytes() + Matmul::kWorkspaceBytes + attention->allocated_bytes();
   plan.emplace(make_plan(shape, options));
   const std::int64_t step = padded_length(1, options);
   const std::int64_t longest = padded_length(options.length, options);
-  // A plan for fewer tokens is smaller but for accidents of its placement.
-  std::int64_t bytes = 0;
-  for (std::int64_t length = step; length <= longest; length += step) {
-    bytes = std::max(bytes, plan_of(shape_of(length)).bytes());
-  }
-  block = device_bytes(bytes, model.device());
+  block = device_bytes(plan->bytes(), model.device());
   if (plan->choice().offload) {
     offload.emplace(
         static_cast<std::size_t>(shape.layers),
@@ -214,28 +206,27 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   }
   const fs::path choices = cache_directory() / "matmul.txt";
   const std::string adopted = adopt_choices(choices, matmul);
+  const auto recorder = tensor::own_stream(tensor::StreamUse::Recording, model.device());
   const auto pool = at::cuda::graph_pool_handle();
-  for (std::int64_t length = longest; length > 0; length -= step) add_runner(length, pool);
+  for (std::int64_t length = longest; length > 0; length -= step) {
+    add_runner(length, recorder, pool);
+  }
   save_choices(choices, matmul, adopted);
   weights.zero_gradients();
   inputs.loss().zero_();
-  c10::cuda::CUDACachingAllocator::emptyCache();  // of the runs before the recording
+  tensor::release_cached_memory(model.device());  // of the runs before the recording
 }
 
-fused::StepShape FusedLlama::State::shape_of(std::int64_t length) const {
+void FusedLlama::State::add_runner(std::int64_t length, c10::cuda::CUDAStream recorder,
+                                   at::cuda::MempoolId_t pool) {
   fused::StepShape own = shape;
   own.tokens = options.rows * length;
-  return own;
-}
-
-void FusedLlama::State::add_runner(std::int64_t length, at::cuda::MempoolId_t pool) {
-  const fused::StepShape own = shape_of(length);
   inputs.load({.rows = 0, .length = length, .ids = {}, .labels = {}}, length, 0);
   c10::cuda::device_synchronize();
-  runners[length] = std::make_unique<Runner>(
-      fused::Decoder(own, weights.view(), plan_of(own), block.mutable_data_ptr(),
-                     offload ? &*offload : nullptr, matmul, *attention),
-      inputs.view(), options.graphs, pool);
+  runners[length] =
+      std::make_unique<Runner>(fused::Decoder(own, weights.view(), *plan, block.mutable_data_ptr(),
+                                              offload ? &*offload : nullptr, matmul, *attention),
+                               inputs.view(), options.graphs, recorder, pool);
 }
 
 FusedLlama::FusedLlama(Llama& model, const FusedOptions& options)
@@ -253,15 +244,17 @@ void FusedLlama::accumulate(const TokenRows& batch, double scale) {
 
 const at::Tensor& FusedLlama::loss_sum() const { return state_->inputs.loss(); }
 
-std::string FusedLlama::describe() const {
-  std::array<std::int64_t, 3> counts{};
-  for (const fused::Recompute mode : state_->plan->choice().modes)
-    ++counts[static_cast<std::size_t>(mode)];
-  return fmt::format(
-      "fused path: {} of activations and workspace; layers that keep "
-      "everything {}, attention alone {}, their input alone {}; inputs on the {}",
-      human_bytes(state_->plan->bytes()), counts[0], counts[1], counts[2],
-      state_->plan->choice().offload ? "host" : "GPU");
+fused::MemoryChoice FusedLlama::choice() const { return state_->plan->choice(); }
+
+FusedMemory FusedLlama::memory() const {
+  FusedMemory memory{.gradients_and_copies = state_->weights.bytes(),
+                     .products = Matmul::kWorkspaceBytes,
+                     .attention = state_->attention->allocated_bytes()};
+  for (const fused::Region& region : state_->plan->regions()) {
+    if (region.lifetime == fused::kAlways) memory.kept += region.bytes;
+  }
+  memory.at_work = static_cast<std::int64_t>(state_->block.nbytes()) - memory.kept;
+  return memory;
 }
 
 }  // namespace qlora::models

@@ -1,6 +1,8 @@
 #include "state_pages.h"
 
 #include "qlora/base/narrow.h"
+#include "qlora/optim/adamw.h"
+#include "qlora/tensor/own_stream.h"
 
 #include <c10/cuda/CUDAGuard.h>
 
@@ -11,15 +13,15 @@ namespace {
 
 // Of one moment in one window: long enough to hide a copy's latency, short enough that the first
 // page is soon there.
-constexpr std::int64_t kWindowBytes = std::int64_t{2} << 20;
+constexpr std::int64_t kWindowBytes = kPagedDeviceBytes / 6;
 
 }  // namespace
 
 StatePages::StatePages(Moments host, c10::Device device)
     : host_(std::move(host)),
       elements_(kWindowBytes / static_cast<std::int64_t>(host_.m.element_size())),
-      in_(c10::cuda::getStreamFromPool(false, device.index())),
-      out_(c10::cuda::getStreamFromPool(false, device.index())) {
+      in_(tensor::own_stream(tensor::StreamUse::PagesIn, device)),
+      out_(tensor::own_stream(tensor::StreamUse::PagesOut, device)) {
   const auto current = c10::cuda::getCurrentCUDAStream(device.index());
   for (Window& window : windows_) {
     window.moments = Moments::zeros(elements_, host_.eight_bit(), at::TensorOptions(device));

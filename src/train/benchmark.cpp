@@ -83,17 +83,19 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   config.optim = Optim::Adamw8bit;
   config.bf16 = true;
   config.fused = !options.plain;
+  config.deterministic = options.deterministic;
   config.memory_limit = options.memory_limit;
   config.dataloader_num_workers = 1;
   return config;
 }
+
+double gib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 }  // namespace
 
 std::string benchmark_training(const TrainBenchmark& options) {
   const auto begin = Clock::now();
   const c10::Device device = tensor::choose_device("cuda");
-  const std::int64_t context = tensor::used_memory(device);
   const auto model = make_model(options, device);
   const TrainingConfig config = training_config(options);
   const nn::LoraConfig lora{.r = options.r, .lora_alpha = 2 * options.r};
@@ -102,9 +104,9 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const data::BatchPlan batches(
       data::SampleStore(random_samples(options, model->config().vocab_size)),
       {.batch_size = options.batch, .shuffle = false});
-  const auto fused = choose_training_path(*model, config, options.seq);
-  Trainer trainer({.model = *model, .adapter = adapter, .train = batches, .fused = fused.get()},
-                  config);
+  const TrainingPath path = choose_training_path(*model, config, options.seq);
+  Trainer trainer(
+      {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()}, config);
   trainer.train_step(0);
   tensor::synchronize(device);
   const double first_step = seconds_since(begin);
@@ -117,19 +119,18 @@ std::string benchmark_training(const TrainBenchmark& options) {
   }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
-  const auto gib = static_cast<double>(tensor::used_memory(device) - context) / (1 << 30);
   const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
   return Json{{"shape", options.shape},
               {"seq", options.seq},
               {"batch", options.batch},
               {"accumulation", options.accumulation},
-              {"fused", fused != nullptr},
+              {"fused", path.fused != nullptr},
               {"tokens_per_second", tokens / median},
               {"step_seconds", median},
               {"step_seconds_least", seconds.front()},
               {"step_seconds_most", seconds.back()},
-              {"memory_gib", gib},
-              {"reserved_gib", static_cast<double>(tensor::peak_memory(device)) / (1 << 30)},
+              {"memory_gib", gib(tensor::program_memory(device))},
+              {"planned_gib", gib(memory_sum(path.memory))},
               {"seconds_to_first_step", first_step}}
       .dump(2);
 }

@@ -1,8 +1,7 @@
 #include "qlora/train/memory_estimate.h"
 
-#include "qlora/base/text_util.h"
-
 #include "qlora/base/error.h"
+#include "qlora/base/text_util.h"
 
 #include <algorithm>
 
@@ -22,13 +21,13 @@ std::int64_t block_elements(const io::ModelConfig& m) {
   return 8 * m.hidden_size + 2 * (q + 2 * kv) + 2 * q + 4 * m.intermediate_size;
 }
 
+}  // namespace
+
 std::int64_t optimizer_bytes(Optim optim, std::int64_t trainable) {
   const bool eight_bit = optim == Optim::Adamw8bit || optim == Optim::PagedAdamw8bit;
   // 8 bit: two codes an element and two float32 scales a block of 256.
   return eight_bit ? trainable * 2 + trainable / 32 : trainable * 8;
 }
-
-}  // namespace
 
 std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::ModelConfig& model,
                                         const models::ParameterCount& parameters,
@@ -50,14 +49,18 @@ std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::Model
           {"logits of a chunk", std::min(tokens, kLogitRows) * model.vocab_size * (4 + element)}};
 }
 
+std::int64_t memory_sum(const std::vector<MemoryItem>& items) {
+  std::int64_t sum = 0;
+  for (const MemoryItem& item : items) sum += item.bytes;
+  return sum;
+}
+
 std::string memory_table(const std::vector<MemoryItem>& items) {
   std::string table = "memory estimate\n";
-  std::int64_t sum = 0;
   for (const MemoryItem& item : items) {
     table += fmt::format("  {:<28}{:>12}\n", item.name, human_bytes(item.bytes));
-    sum += item.bytes;
   }
-  return table + fmt::format("  {:<28}{:>12}\n", "sum", human_bytes(sum));
+  return table + fmt::format("  {:<28}{:>12}\n", "sum", human_bytes(memory_sum(items)));
 }
 
 }  // namespace qlora::train

@@ -2,40 +2,74 @@
 
 #include "qlora/base/log.h"
 #include "qlora/models/adapters.h"
+#include "qlora/optim/adamw.h"
 #include "qlora/tensor/device.h"
+
+#include <algorithm>
 
 namespace qlora::train {
 namespace {
 
-// What a step holds for the trained parameters besides themselves: 16-bit copies, gradients,
-// optimizer state, and a margin for evaluation and the libraries' own.
-std::int64_t adapter_bytes(models::CausalLM& model, const TrainingConfig& config) {
-  constexpr std::int64_t kMargin = std::int64_t{128} << 20;
-  const bool eight_bit = config.optim == Optim::Adamw8bit || config.optim == Optim::PagedAdamw8bit;
-  const std::int64_t each = 2 + 4 + (eight_bit ? 3 : 8);
-  return kMargin + models::count_parameters(model).trainable * each;
+// Graphs, and code of kernels and libraries that a run loads after its model.
+constexpr std::int64_t kLaterCode = std::int64_t{64} << 20;
+
+std::int64_t resident_optimizer_bytes(models::CausalLM& model, Optim optim) {
+  const bool paged = optim == Optim::PagedAdamw8bit || optim == Optim::PagedAdamw32bit;
+  const std::int64_t all = optimizer_bytes(optim, models::count_parameters(model).trainable);
+  return paged ? std::min(all, optim::kPagedDeviceBytes) : all;
+}
+
+models::FusedOptions options_for(const TrainingConfig& config, std::int64_t longest) {
+  return {.rows = config.per_device_train_batch_size,
+          .length = longest,
+          .offload = config.activation_offloading,
+          .deterministic_attention = config.deterministic,
+          .fixed_products = config.deterministic};
+}
+
+std::string describe(const fused::MemoryChoice& choice) {
+  const auto count = [&](fused::Recompute mode) {
+    return std::count(choice.modes.begin(), choice.modes.end(), mode);
+  };
+  return fmt::format(
+      "the fused path trains: {} layers keep everything, {} recompute all but attention, {} "
+      "recompute all; their inputs wait on the {}",
+      count(fused::Recompute::None), count(fused::Recompute::Smart), count(fused::Recompute::Full),
+      choice.offload ? "host" : "GPU");
+}
+
+std::vector<MemoryItem> items(const models::FusedMemory& memory, std::int64_t weights,
+                              std::int64_t optimizer, std::int64_t code) {
+  return {{"weights, adapters included", weights},
+          {"their gradients and copies", memory.gradients_and_copies},
+          {"optimizer state", optimizer},
+          {"activations kept", memory.kept},
+          {"one block and the loss", memory.at_work},
+          {"matrix products, attention", memory.products + memory.attention},
+          {"code and graphs", code}};
 }
 
 }  // namespace
 
-std::unique_ptr<models::FusedLlama> choose_training_path(models::CausalLM& model,
-                                                         const TrainingConfig& config,
-                                                         std::int64_t longest) {
-  if (!config.fused || !model.device().is_cuda()) return nullptr;
-  models::FusedOptions options{.rows = config.per_device_train_batch_size,
-                               .length = longest,
-                               .offload = config.activation_offloading,
-                               .deterministic_attention = config.deterministic,
-                               .fixed_products = config.deterministic};
+TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
+                                  std::int64_t longest) {
+  if (!config.fused || !model.device().is_cuda()) return {};
+  models::FusedOptions options = options_for(config, longest);
   if (const auto problem = models::fused_path_problem(model, options)) {
     log::info("the plain path trains: {}", *problem);
-    return nullptr;
+    return {};
   }
+  tensor::release_cached_memory(model.device());
+  const std::int64_t weights = tensor::tensor_memory(model.device());
+  const std::int64_t code = tensor::program_memory(model.device()) - weights + kLaterCode;
+  const std::int64_t optimizer = resident_optimizer_bytes(model, config.optim);
   options.memory =
-      tensor::available_memory(model.device(), config.memory_limit) - adapter_bytes(model, config);
-  auto fused = std::make_unique<models::FusedLlama>(dynamic_cast<models::Llama&>(model), options);
-  log::info("{}", fused->describe());
-  return fused;
+      tensor::available_memory(model.device(), config.memory_limit) - optimizer - kLaterCode;
+  TrainingPath path{
+      std::make_unique<models::FusedLlama>(dynamic_cast<models::Llama&>(model), options), {}};
+  path.memory = items(path.fused->memory(), weights, optimizer, code);
+  log::info("{}\n{}", describe(path.fused->choice()), memory_table(path.memory));
+  return path;
 }
 
 }  // namespace qlora::train

@@ -56,7 +56,7 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));
-  fused_ = choose_training_path(*model_, config.training, train_->longest());
+  path_ = choose_training_path(*model_, config.training, train_->longest());
 }
 
 data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t batch_size,
@@ -78,7 +78,10 @@ std::string TrainingRun::describe(bool colour) const {
                      share) +
          data::preview_stats(dataset_) + "\n" +
          data::preview_samples(train_->samples(), dataset_.files, *tokenizer_, {.colour = colour}) +
-         "\n" + memory_table(estimate_memory(config_, model_->config(), count, train_->longest()));
+         "\n" +
+         (path_.fused
+              ? ""
+              : memory_table(estimate_memory(config_, model_->config(), count, train_->longest())));
 }
 
 Trainer TrainingRun::make_trainer() {
@@ -87,7 +90,7 @@ Trainer TrainingRun::make_trainer() {
                   .adapter = adapter_,
                   .train = *train_,
                   .validation = validation_ ? &*validation_ : nullptr,
-                  .fused = fused_.get(),
+                  .fused = path_.fused.get(),
                   .loss_scaling = half,
                   .write_companions = [this](const fs::path& d) { write_companions(d); }},
                  config_.training);

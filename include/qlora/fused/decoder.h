@@ -34,8 +34,9 @@ struct StepInput {
 
 class Decoder {
  public:
-  // `block`: plan.bytes() of device memory; `offload`: where the plan offloads inputs, else null.
-  // All that is referred to outlives this object.
+  // shape.tokens may be fewer than the plan is for. `block`: plan.bytes() of device memory;
+  // `offload`: where the plan offloads inputs, else null. All that is referred to outlives this
+  // object.
   Decoder(const StepShape& shape, const DecoderWeights& weights, const MemoryPlan& plan,
           void* block, InputOffload* offload, kernels::cuda::Matmul& matmul,
           kernels::PackedAttention& attention);

@@ -38,6 +38,15 @@ struct FusedOptions {
   bool graphs = true;           // false: launches one by one, for debuggers
 };
 
+// Bytes of device memory that the path takes beside the model.
+struct FusedMemory {
+  std::int64_t gradients_and_copies = 0;  // of the adapters
+  std::int64_t kept = 0;                  // by layers, from forward to backward
+  std::int64_t at_work = 0;               // in turn by layers and the loss
+  std::int64_t products = 0;              // workspace of matrix products
+  std::int64_t attention = 0;             // what the attention engine takes from LibTorch
+};
+
 // Why the fused path cannot train this model on its device, or nothing.
 std::optional<std::string> fused_path_problem(CausalLM& model, const FusedOptions& options);
 
@@ -58,8 +67,9 @@ class FusedLlama {
   // float64 [1] on the device, zero at first; to be set to zero between updates.
   const at::Tensor& loss_sum() const;
 
-  // How memory is laid out, for a person.
-  std::string describe() const;
+  // How time was traded for memory.
+  fused::MemoryChoice choice() const;
+  FusedMemory memory() const;
 
  private:
   struct State;

@@ -31,6 +31,9 @@ struct AdamWOptions {
 // Tensors smaller than this keep 32-bit state (bitsandbytes' min_8bit_size), which stays resident.
 inline constexpr std::int64_t kMin8bitElements = 4096;
 
+// Device memory of paged state, however much of it there is: three windows of both moments.
+inline constexpr std::int64_t kPagedDeviceBytes = std::int64_t{12} << 20;
+
 struct StepOptions {
   double gradient_scale = 1;  // multiplies every gradient: 1 / the loss scale
   double max_norm = 0;        // clips to this norm, as torch.nn.utils.clip_grad_norm_; 0: off

@@ -19,6 +19,7 @@ struct TrainBenchmark {
   std::int64_t r = 16;
   std::optional<double> memory_limit;
   bool plain = false;
+  bool deterministic = false;
 
   template <class V>
   void visit(V&& v) {
@@ -32,6 +33,7 @@ struct TrainBenchmark {
     v.field("r", r, "rank of the adapters, on all linear layers", Range{1, 65536});
     v.field("memory_limit", memory_limit, "GiB that the fused path may fill", above(0));
     v.field("plain", plain, "the plain path in place of the fused one");
+    v.field("deterministic", deterministic, "the same bits in every run");
   }
 };
 

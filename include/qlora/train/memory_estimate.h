@@ -15,11 +15,16 @@ struct MemoryItem {
   std::int64_t bytes = 0;
 };
 
+// State of `trainable` elements, wherever it lives.
+std::int64_t optimizer_bytes(Optim optim, std::int64_t trainable);
+
 // Weights, adapters, gradients, optimizer state, activations of the longest batch, the largest
 // scratch matrices. Activations are counted for the plain path and come out within about a fifth.
 std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::ModelConfig& model,
                                         const models::ParameterCount& parameters,
                                         std::int64_t longest_sample);
+
+std::int64_t memory_sum(const std::vector<MemoryItem>& items);
 
 // The items as a table with their sum.
 std::string memory_table(const std::vector<MemoryItem>& items);

@@ -1,17 +1,22 @@
 #pragma once
-// Which of the two training paths a run takes.
+// Which of the two ways a run trains by.
 
 #include "qlora/models/fused_llama.h"
+#include "qlora/train/memory_estimate.h"
 #include "qlora/train/training_config.h"
 
 #include <memory>
 
 namespace qlora::train {
 
-// The fused path, in the memory that the settings leave it; null, with a line that says why, where
-// it does not apply. `longest`: tokens of the longest sample. The model has its adapters.
-std::unique_ptr<models::FusedLlama> choose_training_path(models::CausalLM& model,
-                                                         const TrainingConfig& config,
-                                                         std::int64_t longest);
+struct TrainingPath {
+  std::unique_ptr<models::FusedLlama> fused;  // null: the plain path
+  std::vector<MemoryItem> memory;             // what the fused path's run will hold on the GPU
+};
+
+// The fused path where model, device and settings allow it, else the plain one; logs which, and
+// why. longest: tokens of the longest sample. Throws Error where the memory does not suffice.
+TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
+                                  std::int64_t longest);
 
 }  // namespace qlora::train

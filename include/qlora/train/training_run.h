@@ -5,6 +5,7 @@
 #include "qlora/data/dataset.h"
 #include "qlora/train/run_config.h"
 #include "qlora/train/trainer.h"
+#include "qlora/train/training_path.h"
 
 #include <filesystem>
 #include <memory>
@@ -33,7 +34,7 @@ class TrainingRun {
   std::unique_ptr<text::Tokenizer> tokenizer_;
   data::Dataset dataset_;  // less its samples, which the plans hold
   std::unique_ptr<models::CausalLM> model_;
-  std::unique_ptr<models::FusedLlama> fused_;  // null: training takes the plain path
+  TrainingPath path_;
   io::AdapterConfig adapter_;
   std::optional<data::BatchPlan> train_;
   std::optional<data::BatchPlan> validation_;
