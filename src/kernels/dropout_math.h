@@ -27,7 +27,8 @@ QLORA_HOST_DEVICE inline Philox4 row_words(std::int64_t octet, std::int64_t samp
 QLORA_HOST_DEVICE inline float drop(float x, const Philox4& random, int h,
                                     const DropoutRule& rule) {
   const std::uint32_t bits = random.words[h / 2] >> (16 * (h % 2)) & 0xffffu;
-  return bits >= rule.threshold ? x * rule.scale : 0.0f;
+  const float scaled = x * rule.scale;
+  return bits >= rule.threshold ? scaled : 0.0f;
 }
 
 DropoutRule dropout_rule(PhiloxKey key, float p);
