@@ -25,7 +25,9 @@ std::int64_t AugmentedGroup::padded_out() const { return row_of(count); }
 
 std::int64_t AugmentedGroup::rank_before(std::size_t part) const {
   std::int64_t rank = 0;
-  for (std::size_t i = 0; i < part; ++i) rank += parts[i].rank;
+  for (std::size_t i = 0; i < part; ++i) {
+    rank += div_up(parts[i].rank, kRankUnit) * kRankUnit;
+  }
   return rank;
 }
 

@@ -25,13 +25,10 @@ __global__ void dropout_kernel(const T* x, std::int64_t cols, const std::int64_t
       if (feature + i < cols) values[i] = to_float(x[start + i]);
     }
   }
-  const std::int64_t sample = samples[row];
-  const std::int64_t position = positions[row];
+  const Philox4 random = row_words(feature / kOctet, samples[row], positions[row], rule.key);
+  const int first = static_cast<int>(feature % kOctet);
 #pragma unroll
-  for (int i = 0; i < kUnit<T>; i += 4) {
-    const Philox4 random = row_words((feature + i) / 4, sample, position, rule.key);
-    for (int j = 0; j < 4; ++j) values[i + j] = drop(values[i + j], random.words[j], rule);
-  }
+  for (int i = 0; i < kUnit<T>; ++i) values[i] = drop(values[i], random, first + i, rule);
   if constexpr (kVector) {
     store16(values, out + start);
   } else {
@@ -46,7 +43,7 @@ __global__ void dropout_kernel(const T* x, std::int64_t cols, const std::int64_t
 void dropout(const void* x, DType dtype, std::int64_t rows, std::int64_t cols,
              const std::int64_t* samples, const std::int64_t* positions, const DropoutKey& key,
              float p, void* out, Stream stream) {
-  const DropoutRule rule = dropout_rule(key, p);
+  const DropoutRule rule = dropout_rule(philox_key(key), p);
   if (rows == 0 || cols == 0) return;
   with_element(dtype, "dropout", [&](auto element) {
     using T = decltype(element);

@@ -44,35 +44,40 @@ QLORA_AVX2 inline __m256i all_lanes(std::int64_t value) {
   return _mm256_set1_epi32(static_cast<int>(value));
 }
 
-QLORA_AVX2 inline void drop8(float* values, __m256i words, const DropoutRule& rule) {
-  const __m256 uniform =
-      _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(words, 8)), _mm256_set1_ps(0x1p-24f));
-  const __m256 kept = _mm256_cmp_ps(uniform, _mm256_set1_ps(rule.p), _CMP_GE_OQ);
+// bits: one half of a word for each of the eight values.
+QLORA_AVX2 inline void drop8(float* values, __m128i bits, const DropoutRule& rule) {
+  const __m256i kept =
+      _mm256_cmpgt_epi32(_mm256_cvtepu16_epi32(bits), all_lanes(std::int64_t{rule.threshold} - 1));
   const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(values), _mm256_set1_ps(rule.scale));
-  _mm256_storeu_ps(values, _mm256_and_ps(kept, scaled));
+  _mm256_storeu_ps(values, _mm256_and_ps(_mm256_castsi256_ps(kept), scaled));
+}
+
+QLORA_AVX2 inline void drop16(float* values, __m256i words, const DropoutRule& rule) {
+  drop8(values, _mm256_castsi256_si128(words), rule);
+  drop8(values + 8, _mm256_extracti128_si256(words, 1), rule);
 }
 
 }  // namespace
 
-QLORA_AVX2 std::int64_t drop_run(float* values, std::int64_t n, std::int64_t first_quad,
+QLORA_AVX2 std::int64_t drop_run(float* values, std::int64_t n, std::int64_t first_feature,
                                  std::int64_t sample, std::int64_t position,
                                  const DropoutRule& rule) {
-  // Quads of the lanes, so that the transposition below leaves the features in order.
-  const __m256i quads = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+  // Octets of the lanes, so that the transposition below leaves the features in order.
+  const __m256i octets = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
   std::int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    const Words random =
-        philox8({{_mm256_add_epi32(quads, all_lanes(first_quad + i / 4)), all_lanes(position),
-                  all_lanes(sample), all_lanes(sample >> 32)}},
-                rule.key);
+  for (; i + 64 <= n; i += 64) {
+    const __m256i first = all_lanes((first_feature + i) / kOctet);
+    const Words random = philox8({{_mm256_add_epi32(octets, first), all_lanes(position),
+                                   all_lanes(sample), all_lanes(sample >> 32)}},
+                                 rule.key);
     const __m256i a = _mm256_unpacklo_epi32(random.w[0], random.w[1]);
     const __m256i b = _mm256_unpacklo_epi32(random.w[2], random.w[3]);
     const __m256i c = _mm256_unpackhi_epi32(random.w[0], random.w[1]);
     const __m256i d = _mm256_unpackhi_epi32(random.w[2], random.w[3]);
-    drop8(values + i, _mm256_unpacklo_epi64(a, b), rule);
-    drop8(values + i + 8, _mm256_unpackhi_epi64(a, b), rule);
-    drop8(values + i + 16, _mm256_unpacklo_epi64(c, d), rule);
-    drop8(values + i + 24, _mm256_unpackhi_epi64(c, d), rule);
+    drop16(values + i, _mm256_unpacklo_epi64(a, b), rule);
+    drop16(values + i + 16, _mm256_unpackhi_epi64(a, b), rule);
+    drop16(values + i + 32, _mm256_unpacklo_epi64(c, d), rule);
+    drop16(values + i + 48, _mm256_unpackhi_epi64(c, d), rule);
   }
   return i;
 }

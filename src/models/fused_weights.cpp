@@ -133,37 +133,34 @@ void FusedWeights::add_adapter(nn::LoraAdapter& source, kernels::AugmentedPart& 
   adapters_.push_back(std::move(adapter));
 }
 
-// One buffer; a group's A gradients lie side by side, since one product makes them all.
+// One buffer; a group's A gradients lie as its extra rows do, since one product makes them all.
 void FusedWeights::place_gradients() {
   std::int64_t total = 0;
-  for (const Adapter& adapter : adapters_) {
-    total += adapter.source->a.numel() + adapter.source->b.numel();
+  for (const fused::LayerWeights& layer : view_.layers) {
+    for (const kernels::AugmentedGroup& group : layer.groups) total += group.rank_sum() * group.in;
   }
+  for (const Adapter& adapter : adapters_) total += adapter.source->b.numel();
   gradients_ = at::zeros({total}, at::TensorOptions(model_.device()).dtype(at::kFloat));
   std::int64_t used = 0;
-  const auto take = [&](at::Tensor& parameter) {
-    const std::int64_t count = parameter.numel();
-    parameter.mutable_grad() = gradients_.slice(0, used, used + count).view(parameter.sizes());
-    used += count;
-    return parameter.grad().mutable_data_ptr<float>();
+  const auto take = [&](std::int64_t rows, std::int64_t columns) {
+    used += rows * columns;
+    return gradients_.slice(0, used - rows * columns, used).view({rows, columns});
   };
-  std::size_t next = 0;
+  auto adapter = adapters_.begin();
   for (fused::LayerWeights& layer : view_.layers) {
     for (std::size_t g = 0; g < fused::kGroups; ++g) {
       const kernels::AugmentedGroup& group = layer.groups[g];
       fused::GroupGradients& gradients = layer.gradients[g];
-      const std::size_t first = next;
+      const at::Tensor a = take(group.rank_sum(), group.in);
+      gradients.a = a.mutable_data_ptr<float>();
       for (std::size_t i = 0; i < group.count; ++i) {
-        if (group.parts[i].rank == 0) continue;
-        Adapter& adapter = adapters_[next++];
-        float* place = take(adapter.source->a);
-        if (gradients.a == nullptr) gradients.a = place;
-        gradients.scaling[i] = static_cast<float>(adapter.source->scaling());
-      }
-      std::size_t mine = first;
-      for (std::size_t i = 0; i < group.count; ++i) {
-        if (group.parts[i].rank == 0) continue;
-        gradients.b[i] = take(adapters_[mine++].source->b);
+        const kernels::AugmentedPart& part = group.parts[i];
+        if (part.rank == 0) continue;
+        nn::LoraAdapter& source = *(adapter++)->source;
+        source.a.mutable_grad() = a.narrow(0, group.rank_before(i), part.rank);
+        source.b.mutable_grad() = take(part.out, part.rank);
+        gradients.b[i] = source.b.grad().mutable_data_ptr<float>();
+        gradients.scaling[i] = static_cast<float>(source.scaling());
       }
     }
   }

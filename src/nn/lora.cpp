@@ -63,8 +63,7 @@ at::Tensor LoraAdapter::add_to(const at::Tensor& base, const at::Tensor& x,
   const auto dtype = base.scalar_type();
   at::Tensor input = x.to(dtype);
   if (context.training && dropout_ > 0) {
-    const kernels::DropoutKey key{
-        .seed = context.seed, .module = module_key_, .epoch = context.epoch};
+    const kernels::DropoutKey key{.seed = context.seed, .module = module_key_};
     input = tensor::keyed_dropout(input, context.tokens, key, static_cast<float>(dropout_));
   }
   // [rows, r], then [rows, out]

@@ -33,7 +33,6 @@ struct KeyedDropout : torch::autograd::Function<KeyedDropout> {
     context->save_for_backward({samples, positions});
     context->saved_data["seed"] = static_cast<std::int64_t>(key.seed);
     context->saved_data["module"] = static_cast<std::int64_t>(key.module);
-    context->saved_data["epoch"] = static_cast<std::int64_t>(key.epoch);
     context->saved_data["p"] = p;
     return apply_mask(x, samples, positions, key, static_cast<float>(p));
   }
@@ -43,8 +42,7 @@ struct KeyedDropout : torch::autograd::Function<KeyedDropout> {
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
     const kernels::DropoutKey key{.seed = static_cast<std::uint64_t>(data["seed"].toInt()),
-                                  .module = static_cast<std::uint64_t>(data["module"].toInt()),
-                                  .epoch = static_cast<std::uint32_t>(data["epoch"].toInt())};
+                                  .module = static_cast<std::uint64_t>(data["module"].toInt())};
     const auto p = static_cast<float>(data["p"].toDouble());
     return {apply_mask(gradients[0], saved[0], saved[1], key, p), at::Tensor(), at::Tensor(),
             at::Tensor(), at::Tensor()};

@@ -14,8 +14,10 @@ at::Tensor tensor_of(const std::vector<std::int64_t>& values, at::IntArrayRef sh
 
 }  // namespace
 
-DeviceBatch to_device(const data::Batch& batch, c10::Device device) {
-  const at::Tensor samples = tensor_of(batch.sample_ids, {batch.rows});
+DeviceBatch to_device(const data::Batch& batch, std::int64_t epoch, c10::Device device) {
+  std::vector<std::int64_t> names;
+  for (const std::int64_t id : batch.sample_ids) names.push_back(kernels::sample_name(id, epoch));
+  const at::Tensor samples = tensor_of(names, {batch.rows});
   return {
       .ids = tensor_of(batch.input_ids, {batch.rows, batch.length}).to(device),
       .labels = tensor_of(batch.labels, {batch.rows, batch.length}).to(device),

@@ -13,7 +13,7 @@ EvaluationResult evaluate(models::CausalLM& model, const data::BatchPlan& plan) 
   double sum = 0;
   for (std::int64_t i = 0; i < plan.batches_per_epoch(); ++i) {
     const data::Batch batch = plan.get(0, i);
-    const DeviceBatch inputs = to_device(batch, model.device());
+    const DeviceBatch inputs = to_device(batch, /*epoch=*/0, model.device());
     const at::Tensor hidden = model.hidden_states(inputs.ids, context);
     sum += model.loss_sum(hidden, inputs.labels, context).item<double>();
     result.labels += batch.label_count;

@@ -122,11 +122,10 @@ void Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t e
 }
 
 void Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale) {
-  const DeviceBatch inputs = to_device(batch, parts_.model.device());
+  const DeviceBatch inputs = to_device(batch, epoch, parts_.model.device());
   const nn::ForwardContext context{.training = true,
                                    .tokens = inputs.tokens,
                                    .seed = static_cast<std::uint64_t>(config_.seed),
-                                   .epoch = static_cast<std::uint32_t>(epoch),
                                    .recompute_activations = config_.gradient_checkpointing};
   const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);
   const at::Tensor loss = parts_.model.loss_sum(hidden, inputs.labels, context);

@@ -71,7 +71,8 @@ TEST(AugmentedWeight, SizesArePadded) {
   EXPECT_EQ(host.group.padded_in(), 176);
   EXPECT_EQ(host.group.row_of(1), 24);
   EXPECT_EQ(host.group.padded_out(), 32);
-  EXPECT_EQ(host.group.rank_before(1), 4);
+  EXPECT_EQ(host.group.rank_before(1), 16);
+  EXPECT_EQ(host.group.rank_sum(), 80);
   EXPECT_EQ(host.group.extra(), 128);
   EXPECT_EQ(host.group.element_count(), (32 + 128) * (176 + 128));
 }

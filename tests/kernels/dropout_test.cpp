@@ -1,8 +1,10 @@
 #include "qlora/kernels/dropout.h"
 
 #include "kernels/support.h"
+#include "qlora/base/error.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace qlora::kernels {
@@ -10,14 +12,14 @@ namespace {
 
 using test::Guarded;
 
-constexpr DropoutKey kKey{.seed = 0x123456789abcdefull, .module = 0xfedcba987654321ull, .epoch = 3};
+constexpr DropoutKey kKey{.seed = 0x123456789abcdefull, .module = 0xfedcba987654321ull};
 
-// Samples and positions of a ragged batch, with sample ids beyond 32 bits.
+// Samples and positions of a ragged batch, of several samples and epochs.
 struct BatchRows {
   std::vector<std::int64_t> samples, positions;
   explicit BatchRows(std::int64_t rows) : samples(rows), positions(rows) {
     for (std::int64_t r = 0; r < rows; ++r) {
-      samples[r] = (r / 3 + 1) * 0x100000005ll;
+      samples[r] = sample_name(5 * (r / 3 + 1), r / 3 + 1);
       positions[r] = r % 3 + (r == 1 ? 0xfffffff0ll : 0);
     }
   }
@@ -29,12 +31,14 @@ float reference(float x, const DropoutKey& key, std::int64_t sample, std::int64_
   const auto seed = static_cast<std::int64_t>(key.seed);
   const auto module = static_cast<std::int64_t>(key.module);
   const Philox4 mixed =
-      philox({{word(seed), word(seed >> 32), word(module), word(module >> 32)}}, {key.epoch, 0});
+      philox({{word(seed), word(seed >> 32), word(module), word(module >> 32)}}, {0, 0});
   const Philox4 drawn =
-      philox({{word(feature / 4), word(position), word(sample), word(sample >> 32)}},
+      philox({{word(feature / 8), word(position), word(sample), word(sample >> 32)}},
              {mixed.words[0], mixed.words[1]});
-  const bool kept = to_unit_float(drawn.words[feature % 4]) >= p;
-  return kept ? x * static_cast<float>(1 / (1 - double{p})) : 0;
+  const auto h = feature % 8;
+  const std::uint32_t bits = drawn.words[h / 2] >> (16 * (h % 2)) & 0xffff;
+  const double threshold = std::min(std::round(p * 65536.0), 65535.0);
+  return bits >= threshold ? x * static_cast<float>(65536 / (65536 - threshold)) : 0;
 }
 
 std::vector<std::byte> dropped(const std::vector<std::byte>& x, DType dtype, const BatchRows& rows,
@@ -47,9 +51,9 @@ std::vector<std::byte> dropped(const std::vector<std::byte>& x, DType dtype, con
 
 TEST(Dropout, EqualsTheReferenceOnBothPaths) {
   const BatchRows rows(7);
-  for (const std::int64_t cols : {1, 3, 31, 32, 67, 1023, 1024, 2085}) {
+  for (const std::int64_t cols : {1, 3, 8, 31, 64, 67, 1023, 1024, 2085}) {
     for (const DType dtype : test::kFloatTypes) {
-      for (const float p : {0.0f, 0.05f, 0.5f, 0.99f}) {
+      for (const float p : {0.0f, 0.05f, 0.5f, 0.99f, 0x1.fffffep-1f}) {
         auto x = test::random_floats(cols, 7 * cols);
         std::vector<float> expected;
         for (std::int64_t i = 0; i < 7 * cols; ++i) {
@@ -90,14 +94,24 @@ TEST(Dropout, DoesNotDependOnTheOrderOfRows) {
 TEST(Dropout, EveryPartOfTheKeyMatters) {
   const BatchRows rows(2);
   const auto base = mask(rows, kKey, 0.5f);
-  for (const DropoutKey& other : {DropoutKey{kKey.seed + 1, kKey.module, kKey.epoch},
-                                  DropoutKey{kKey.seed, kKey.module + (1ull << 40), kKey.epoch},
-                                  DropoutKey{kKey.seed, kKey.module, kKey.epoch + 1}}) {
+  for (const DropoutKey& other : {DropoutKey{kKey.seed + 1, kKey.module},
+                                  DropoutKey{kKey.seed, kKey.module + (1ull << 40)}}) {
     EXPECT_NE(mask(rows, other, 0.5f), base);
   }
-  BatchRows moved = rows;
-  moved.samples[0] += 1ll << 32;
-  EXPECT_NE(mask(moved, kKey, 0.5f), base);
+  for (const std::int64_t other : {sample_name(6, 1), sample_name(5, 2)}) {
+    BatchRows moved = rows;
+    moved.samples[0] = other;
+    EXPECT_NE(mask(moved, kKey, 0.5f), base);
+  }
+}
+
+TEST(Dropout, NamesSamplesOfEveryEpoch) {
+  EXPECT_EQ(sample_name(5, 3), 0x300000005);
+  EXPECT_EQ(sample_name(0xffffffff, 0), 0xffffffff);
+  for (const std::int64_t wrong : {std::int64_t{-1}, std::int64_t{1} << 32}) {
+    EXPECT_THROW(sample_name(wrong, 0), Error);
+    EXPECT_THROW(sample_name(0, wrong), Error);
+  }
 }
 
 TEST(Dropout, KeepsTheExpectedShareAndMean) {

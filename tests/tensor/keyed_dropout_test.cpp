@@ -8,7 +8,7 @@
 namespace qlora::tensor {
 namespace {
 
-constexpr kernels::DropoutKey kKey{.seed = 5, .module = 77, .epoch = 2};
+constexpr kernels::DropoutKey kKey{.seed = 5, .module = 77};
 
 DropoutTokens tokens(std::int64_t first_sample, std::int64_t samples, std::int64_t length) {
   const at::Tensor sample =
@@ -37,10 +37,9 @@ TEST(KeyedDropout, DropsTheAskedShareAndScalesTheRest) {
 TEST(KeyedDropout, EpochAndModuleChangeTheMask) {
   const at::Tensor x = at::ones({8, 64});
   const at::Tensor y = keyed_dropout(x, tokens(0, 1, 8), kKey, 0.5f);
+  const DropoutTokens next_epoch = tokens(kernels::sample_name(0, 1), 1, 8);
+  EXPECT_FALSE(at::equal(y, keyed_dropout(x, next_epoch, kKey, 0.5f)));
   kernels::DropoutKey other = kKey;
-  other.epoch = 3;
-  EXPECT_FALSE(at::equal(y, keyed_dropout(x, tokens(0, 1, 8), other, 0.5f)));
-  other = kKey;
   other.module = 78;
   EXPECT_FALSE(at::equal(y, keyed_dropout(x, tokens(0, 1, 8), other, 0.5f)));
 }

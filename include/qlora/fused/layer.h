@@ -46,7 +46,7 @@ struct LayerShape {
 
 // Where a group's adapter gradients accumulate, float32.
 struct GroupGradients {
-  float* a = nullptr;                               // [rank_sum, in]
+  float* a = nullptr;                               // [rank_sum, in], padded ranks
   std::array<float*, kernels::kMaxParts> b{};       // [out, rank] of each part
   std::array<float, kernels::kMaxParts> scaling{};  // of each part, as in its scaled_b
 };

@@ -7,7 +7,8 @@
 //   out rows       W               s·B, block-diagonal          dx = [dy | dy·s·B] · [W ; A]
 //   extra rows     A               (never read, not written)
 //
-// Rows and columns are padded with zeros to kAugmentedUnit, extra ones to kAdapterUnit.
+// Rows and columns are padded with zeros to kAugmentedUnit, each part's rank to kRankUnit, and the
+// extra rows and columns to kAdapterUnit.
 
 #include "qlora/kernels/types.h"
 
@@ -16,7 +17,8 @@
 namespace qlora::kernels {
 
 inline constexpr std::int64_t kAugmentedUnit = 8;  // elements: 16 bytes
-inline constexpr std::int64_t kAdapterUnit = 64;   // a tile of the tensor cores' inner dimension
+inline constexpr std::int64_t kRankUnit = 16;      // a tile of the tensor cores
+inline constexpr std::int64_t kAdapterUnit = 64;   // a tile of a product's inner dimension
 
 // One linear layer of a group. All pointers: device memory (host memory for the CPU twin).
 struct AugmentedPart {
@@ -43,9 +45,10 @@ struct AugmentedGroup {
   std::int64_t padded_in() const;
   std::int64_t padded_out() const;              // rows of all parts
   std::int64_t row_of(std::size_t part) const;  // its first row
-  std::int64_t rank_sum() const;
-  std::int64_t rank_before(std::size_t part) const;  // its first extra column
-  std::int64_t extra() const;                        // extra columns, and rows; 0 without adapters
+  // A part's first extra column, and row; a multiple of kRankUnit.
+  std::int64_t rank_before(std::size_t part) const;
+  std::int64_t rank_sum() const;  // of the padded ranks
+  std::int64_t extra() const;     // extra columns, and rows; 0 without adapters
   std::int64_t stride() const { return padded_in() + extra(); }
   // Of the whole matrix.
   std::int64_t element_count() const { return (padded_out() + extra()) * stride(); }

@@ -12,7 +12,6 @@ struct ForwardContext {
   bool training = false;         // dropout on
   tensor::DropoutTokens tokens;  // defined where training is set and dropout is used
   std::uint64_t seed = 0;
-  std::uint32_t epoch = 0;
   bool recompute_activations = false;  // gradient checkpointing of the decoder blocks
 };
 

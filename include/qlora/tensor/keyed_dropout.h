@@ -9,7 +9,7 @@ namespace qlora::tensor {
 
 // Which random decisions a batch's tokens take part in.
 struct DropoutTokens {
-  at::Tensor samples;    // int64 [tokens]: id of the sample that the token belongs to
+  at::Tensor samples;    // int64 [tokens]: kernels::sample_name of the token's sample
   at::Tensor positions;  // int64 [tokens]: position inside that sample
 };
 

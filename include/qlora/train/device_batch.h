@@ -9,9 +9,10 @@ namespace qlora::train {
 struct DeviceBatch {
   at::Tensor ids;                // int64 [rows, length]
   at::Tensor labels;             // int64 [rows, length], -100 where nothing is learnt
-  tensor::DropoutTokens tokens;  // sample id and position of every token, [rows · length]
+  tensor::DropoutTokens tokens;  // sample's name and position of every token, [rows · length]
 };
 
-DeviceBatch to_device(const data::Batch& batch, c10::Device device);
+// A batch of this epoch. Throws Error where a sample's id or the epoch does not fit 32 bits.
+DeviceBatch to_device(const data::Batch& batch, std::int64_t epoch, c10::Device device);
 
 }  // namespace qlora::train
