@@ -110,6 +110,8 @@ double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, d
   const DeviceBatch inputs = to_device(batch, parts_.model.device());
   const nn::ForwardContext context{.training = true,
                                    .tokens = inputs.tokens,
+                                   .neftune_noise_alpha = config_.neftune_noise_alpha.value_or(0),
+                                   .documents = inputs.documents,
                                    .seed = static_cast<std::uint64_t>(config_.seed),
                                    .epoch = static_cast<std::uint32_t>(epoch),
                                    .recompute_activations = config_.gradient_checkpointing};
@@ -200,6 +202,7 @@ TrainerState Trainer::state() const {
           .batch_size = config_.per_device_train_batch_size,
           .accumulation = config_.gradient_accumulation_steps,
           .group_by_length = config_.group_by_length,
+          .packing = parts_.train.packs(),
           .epoch = plan_.epochs_after(done_),
           .max_steps = plan_.max_steps()};
 }

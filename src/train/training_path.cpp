@@ -23,7 +23,9 @@ std::unique_ptr<models::FusedLlama> choose_training_path(models::CausalLM& model
                                                          std::int64_t longest) {
   if (!config.fused || !model.device().is_cuda()) return nullptr;
   models::FusedOptions options{.rows = config.per_device_train_batch_size, .length = longest};
-  if (const auto problem = models::fused_path_problem(model, options)) {
+  auto problem = models::fused_path_problem(model, options);
+  if (config.neftune_noise_alpha.value_or(0) > 0) problem = "training.neftune_noise_alpha is set";
+  if (problem) {
     log::info("the plain path trains: {}", *problem);
     return nullptr;
   }
