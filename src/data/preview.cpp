@@ -72,8 +72,10 @@ std::string preview_stats(const Dataset& dataset) {
     line("learned tokens", source.learned_tokens);
     line("longest sample, tokens", source.longest);
     problem("cut to data.max_length", source.truncated);
+    problem("split at data.max_length", source.split);
     problem("dropped: no answer", source.no_answer);
     problem("dropped: answer cut off", source.answer_cut);
+    problem("dropped: too long", source.too_long);
     problem("no end token to learn", source.without_end);
     for (const SkippedRows& skipped : source.skipped) {
       line("skipped: " + skipped.reason, skipped.rows);

@@ -1,6 +1,7 @@
 #include "data/source_reader.h"
 
 #include "data/encode_sample.h"
+#include "data/truncation.h"
 #include "qlora/base/narrow.h"
 #include "qlora/base/parallel.h"
 #include "qlora/base/text_util.h"
@@ -43,14 +44,6 @@ Sample to_sample(const Tokens& tokens, const text::Tokenizer& tokenizer) {
   return sample;
 }
 
-// Keeps the first max_length tokens. True where some were cut off.
-bool cut(Sample& sample, std::int64_t max_length) {
-  if (std::ssize(sample.ids) <= max_length) return false;
-  sample.ids.resize(static_cast<std::size_t>(max_length));
-  sample.labels.resize(static_cast<std::size_t>(max_length));
-  return true;
-}
-
 }  // namespace
 
 SourceReader::SourceReader(const DataConfig& config, const text::Tokenizer& tokenizer,
@@ -69,10 +62,13 @@ SourceStats SourceReader::read(const DataSource& source, SampleWriter& samples) 
   stats_ = {};
   skipped_.clear();
   stats_.name = source.name;
-  for (const std::filesystem::path& path : source.files) read_file(path, samples);
+  for (const std::filesystem::path& path : source.files) {
+    if (!has_enough()) read_file(path, samples);
+  }
   stats_.files = std::ssize(source.files);
   stats_.per_epoch = stats_.samples;
   std::string reasons;
+  if (stats_.too_long > 0) reasons = fmt::format(", {} longer than that", stats_.too_long);
   for (const auto& [fault, skips] : skipped_) {
     stats_.skipped.push_back({std::string(name_of(fault)), skips.rows, skips.first});
     reasons += fmt::format(", {} skipped ({}; {})", skips.rows, name_of(fault), skips.first);
@@ -97,7 +93,7 @@ void SourceReader::read_file(const std::filesystem::path& path, SampleWriter& sa
     return skip(RowError(RowFault::File, error.what()));
   }
   std::vector<Row> rows;
-  while (next_rows(*reader, rows)) {
+  while (!has_enough() && next_rows(*reader, rows)) {
     if (!format_) find_format_of(*reader, rows);
     std::vector<Result> results(rows.size());
     parallel_for(std::ssize(rows), kGrain, [&](std::int64_t begin, std::int64_t end) {
@@ -110,7 +106,9 @@ void SourceReader::read_file(const std::filesystem::path& path, SampleWriter& sa
         }
       }
     });
-    for (std::size_t i = 0; i < rows.size(); ++i) add(results[i], rows[i].line, samples);
+    for (std::size_t i = 0; i < rows.size() && !has_enough(); ++i) {
+      add(results[i], rows[i].line, samples);
+    }
   }
 }
 
@@ -206,7 +204,7 @@ std::vector<Example> SourceReader::fill_template(const Json& columns,
 
 SourceReader::Outcome SourceReader::encode(const Example& example, const std::string& where) const {
   Outcome outcome;
-  Sample& sample = outcome.sample;
+  Sample sample;
   try {
     if (const auto* tokens = std::get_if<Tokens>(&example)) {
       sample = to_sample(*tokens, tokenizer_);
@@ -219,14 +217,23 @@ SourceReader::Outcome SourceReader::encode(const Example& example, const std::st
   } catch (const Error& error) {
     fail_row(RowFault::Refused, "{}: {}", where, error.what());
   }
-  const bool had_labels = sample.label_count() > 0;
-  outcome.truncated = cut(sample, config_.max_length);
-  if (sample.label_count() == 0) {
-    outcome.no_answer = !had_labels;
-    outcome.answer_cut = had_labels;
-    sample = {};
-  }
+  const TruncationMode mode = config_.truncation_mode;
+  const bool learns = sample.label_count() > 0;
+  const bool longer = std::ssize(sample.ids) > config_.max_length;
+  outcome.samples = fit_to_length(std::move(sample), config_.max_length, mode);
+  std::erase_if(outcome.samples, [](const Sample& piece) { return piece.label_count() == 0; });
+  const bool dropped = outcome.samples.empty();
+  outcome.no_answer = !learns;
+  outcome.too_long = learns && longer && mode == TruncationMode::Drop;
+  outcome.answer_cut = learns && dropped && !outcome.too_long;
+  outcome.split = longer && !dropped && mode == TruncationMode::Split;
+  outcome.truncated = longer && !dropped && !outcome.split;
   return outcome;
+}
+
+// Whether the source has given data.max_samples.
+bool SourceReader::has_enough() const {
+  return config_.max_samples && stats_.samples >= *config_.max_samples;
 }
 
 void SourceReader::add(Result& result, std::int64_t line, SampleWriter& samples) {
@@ -236,21 +243,29 @@ void SourceReader::add(Result& result, std::int64_t line, SampleWriter& samples)
     return skip(*result.problem);
   }
   for (Outcome& outcome : result.outcomes) {
-    Sample& sample = outcome.sample;
-    sample.id = next_id_++;
     stats_.no_answer += outcome.no_answer;
     stats_.answer_cut += outcome.answer_cut;
-    if (sample.ids.empty()) continue;
-    sample.file = narrow<std::int32_t>(files_.size() - 1);
-    sample.line = line;
-    ++stats_.samples;
+    stats_.too_long += outcome.too_long;
     stats_.truncated += outcome.truncated;
-    stats_.without_end += outcome.without_end;
-    stats_.tokens += std::ssize(sample.ids);
-    stats_.learned_tokens += sample.label_count();
-    stats_.longest = std::max(stats_.longest, std::ssize(sample.ids));
-    samples.append(sample);
+    stats_.split += outcome.split;
+    stats_.without_end += outcome.without_end && !outcome.samples.empty();
+    if (outcome.samples.empty()) ++next_id_;
+    for (Sample& sample : outcome.samples) {
+      if (has_enough()) return;
+      sample.id = next_id_++;
+      sample.file = narrow<std::int32_t>(files_.size() - 1);
+      sample.line = line;
+      append(sample, samples);
+    }
   }
+}
+
+void SourceReader::append(const Sample& sample, SampleWriter& samples) {
+  ++stats_.samples;
+  stats_.tokens += std::ssize(sample.ids);
+  stats_.learned_tokens += sample.label_count();
+  stats_.longest = std::max(stats_.longest, std::ssize(sample.ids));
+  samples.append(sample);
 }
 
 void SourceReader::skip(const RowError& problem) {

@@ -29,10 +29,12 @@ class SourceReader {
  private:
   // What became of one example.
   struct Outcome {
-    Sample sample;  // empty where it was dropped
+    std::vector<Sample> samples;  // several where it was split; none where it was dropped
     bool no_answer = false;
     bool answer_cut = false;
+    bool too_long = false;
     bool truncated = false;
+    bool split = false;
     bool without_end = false;
   };
   // What became of one row.
@@ -53,7 +55,9 @@ class SourceReader {
   std::vector<Example> fill_template(const Json& columns, const std::string& where) const;
   Outcome encode(const Example& example, const std::string& where) const;
   void rename(Json& columns) const;
+  bool has_enough() const;
   void add(Result& result, std::int64_t line, SampleWriter& samples);
+  void append(const Sample& sample, SampleWriter& samples);
   void skip(const RowError& problem);
 
   const DataConfig& config_;

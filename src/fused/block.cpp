@@ -38,7 +38,10 @@ struct Block::Pass {
   }
 
   GroupProduct product(Group group) const {
-    return {{matmul, shape.dtype, run.tokens, stream}, weights.groups[group], space.weights[group]};
+    return {{matmul, shape.dtype, run.tokens, stream},
+            weights.groups[group],
+            space.weights[group],
+            {shape.dropout, weights.dropout_keys[group], run.samples, run.positions}};
   }
   void assemble(Group group) const { product(group).assemble(); }
   // Column `column` of `rows` first.
@@ -161,6 +164,8 @@ void Block::Pass::for_each_mlp_tile(const Body& body) const {
   for (std::int64_t first = 0; first < run.tokens; first += space.mlp_rows) {
     Pass tile = *this;
     tile.run.tokens = std::min(space.mlp_rows, run.tokens - first);
+    tile.run.samples += first;
+    tile.run.positions += first;
     tile.kept.middle = from_row(middle(), first).data;
     tile.kept.middle_rstd += first;
     if (kept.keeps_gate_up) tile.kept.gate_up = from_row(gate_up(), first).data;

@@ -25,7 +25,9 @@ Decoder::Decoder(const StepShape& shape, const DecoderWeights& weights, const Me
 TokenRun Decoder::run(const StepInput& input) const {
   return {.tokens = shape_.tokens,
           .documents = input.documents,
-          .angles = {.positions = input.positions, .cos = weights_.cos, .sin = weights_.sin}};
+          .angles = {.positions = input.positions, .cos = weights_.cos, .sin = weights_.sin},
+          .samples = input.samples,
+          .positions = input.wide_positions};
 }
 
 void Decoder::forward(const StepInput& input, kernels::Stream stream) {

@@ -37,9 +37,29 @@ void GroupProduct::assemble() const {
   kernels::cuda::augment_weight(group_, weight_, place_.dtype, place_.stream);
 }
 
+kernels::LoraDropout GroupProduct::lora() const {
+  kernels::LoraDropout lora{.features = group_.in,
+                            .in = group_.padded_in(),
+                            .extra = group_.extra(),
+                            .count = group_.count,
+                            .parts = {},
+                            .p = dropout_.rate,
+                            .a = {weight_at(group_.padded_out(), 0), group_.stride()},
+                            .samples = dropout_.samples,
+                            .positions = dropout_.positions};
+  for (std::size_t i = 0; i < group_.count; ++i) {
+    lora.parts[i] = {group_.rank_before(i), group_.parts[i].rank, dropout_.keys[i]};
+  }
+  return lora;
+}
+
 void GroupProduct::reduce(Rows in) const {
   if (!adapted()) return;
   void* extra = const_cast<void*>(column(in.data, group_.padded_in()));
+  if (drops()) {
+    return kernels::cuda::lora_reduce(lora(), in, place_.dtype, place_.tokens, {extra, in.stride},
+                                      place_.stream);
+  }
   place_.matmul.run({.m = place_.tokens,
                      .n = group_.extra(),
                      .k = group_.padded_in(),
@@ -97,15 +117,24 @@ void GroupProduct::extend(Rows dy) const {
 }
 
 void GroupProduct::input_gradient(ConstRows dy, Rows dx) const {
+  // The adapters' part either rides in the product as more of its inner dimension, or is there
+  // before it.
+  const std::int64_t inner = group_.padded_out() + (drops() ? 0 : group_.extra());
+  if (drops()) {
+    const ConstRows reduced{column(dy.data, group_.padded_out()), dy.stride};
+    kernels::cuda::lora_expand(lora(), reduced, place_.dtype, place_.tokens, dx, place_.stream);
+  }
   place_.matmul.run({.m = place_.tokens,
                      .n = group_.padded_in(),
-                     .k = group_.padded_out() + group_.extra(),
+                     .k = inner,
                      .a_stride = dy.stride,
                      .b_stride = group_.stride(),
+                     .c_stride = dx.stride,
                      .d_stride = dx.stride,
                      .in = place_.dtype,
                      .out = place_.dtype},
-                    {.a = dy.data, .b = weight_, .d = dx.data}, place_.stream);
+                    {.a = dy.data, .b = weight_, .d = dx.data, .c = drops() ? dx.data : nullptr},
+                    place_.stream);
 }
 
 void GroupProduct::add_b_gradient(ConstRows dy, ConstRows reduced,
@@ -134,19 +163,22 @@ void GroupProduct::add_b_gradient(ConstRows dy, ConstRows reduced,
 
 void GroupProduct::add_a_gradient(ConstRows dy, ConstRows in, const GroupGradients& out) const {
   if (!adapted()) return;
-  place_.matmul.run(
-      {.m = group_.rank_sum(),
-       .n = group_.in,
-       .k = place_.tokens,
-       .transpose_a = true,
-       .a_stride = dy.stride,
-       .b_stride = in.stride,
-       .c_stride = group_.in,
-       .d_stride = group_.in,
-       .in = place_.dtype,
-       .out = DType::Float32},
-      {.a = column(dy.data, group_.padded_out()), .b = in.data, .d = out.a, .c = out.a},
-      place_.stream);
+  const ConstRows reduced{column(dy.data, group_.padded_out()), dy.stride};
+  if (drops()) {
+    return kernels::cuda::lora_accumulate_a(lora(), reduced, in, place_.dtype, place_.tokens, out.a,
+                                            place_.stream);
+  }
+  place_.matmul.run({.m = group_.rank_sum(),
+                     .n = group_.in,
+                     .k = place_.tokens,
+                     .transpose_a = true,
+                     .a_stride = dy.stride,
+                     .b_stride = in.stride,
+                     .c_stride = group_.in,
+                     .d_stride = group_.in,
+                     .in = place_.dtype,
+                     .out = DType::Float32},
+                    {.a = reduced.data, .b = in.data, .d = out.a, .c = out.a}, place_.stream);
 }
 
 }  // namespace qlora::fused

@@ -2,6 +2,7 @@
 // The products of one group of linear layers with its augmented weight (augmented_weight.h).
 
 #include "qlora/fused/layer.h"
+#include "qlora/kernels/lora_dropout.h"
 #include "qlora/kernels/matmul.h"
 
 namespace qlora::fused {
@@ -17,14 +18,24 @@ class GroupProduct {
     kernels::Stream stream;
   };
 
+  // How the adapters' inputs are dropped: with a rate above 0 their products take a way of their
+  // own, since each layer of the group has another mask.
+  struct Dropout {
+    float rate;
+    const std::array<kernels::PhiloxKey, kernels::kMaxParts>& keys;
+    const std::int64_t* samples;    // [tokens]
+    const std::int64_t* positions;  // [tokens]
+  };
+
   // weight: memory for the augmented weight.
-  GroupProduct(const Place& place, const kernels::AugmentedGroup& group, void* weight)
-      : place_(place), group_(group), weight_(weight) {}
+  GroupProduct(const Place& place, const kernels::AugmentedGroup& group, void* weight,
+               const Dropout& dropout)
+      : place_(place), group_(group), weight_(weight), dropout_(dropout) {}
 
   // Dequantizes the weights and lays the adapters beside them.
   void assemble() const;
 
-  // in's extra columns = in · Aᵀ.
+  // in's extra columns = dropped(in) · Aᵀ.
   void reduce(kernels::Rows in) const;
   // The extra columns of `in` to `kept` [tokens, extra], or back.
   void keep(kernels::Rows in, void* kept) const;
@@ -40,18 +51,21 @@ class GroupProduct {
   // Adds sᵢ · dyᵀ · reduced to the gradients of B.
   void add_b_gradient(kernels::ConstRows dy, kernels::ConstRows reduced,
                       const GroupGradients& out) const;
-  // Adds (dy · s·B)ᵀ · in to the gradient of A; reads dy's extra columns.
+  // Adds (dy · s·B)ᵀ · dropped(in) to the gradient of A; reads dy's extra columns.
   void add_a_gradient(kernels::ConstRows dy, kernels::ConstRows in,
                       const GroupGradients& out) const;
 
  private:
   bool adapted() const { return group_.extra() > 0; }
+  bool drops() const { return adapted() && dropout_.rate > 0; }
+  kernels::LoraDropout lora() const;
   const void* column(const void* data, std::int64_t index) const;
   const void* weight_at(std::int64_t row, std::int64_t col) const;
 
   Place place_;
   const kernels::AugmentedGroup& group_;
   void* weight_;
+  Dropout dropout_;
 };
 
 }  // namespace qlora::fused

@@ -13,7 +13,8 @@
 namespace qlora::kernels {
 
 std::array<DropoutRule, kMaxParts> lora_dropout_rules(const LoraDropout& lora) {
-  QLORA_ASSERT(lora.in % kAugmentedUnit == 0 && lora.extra % kRankUnit == 0);
+  QLORA_ASSERT(lora.features <= lora.in && lora.in % kAugmentedUnit == 0);
+  QLORA_ASSERT(lora.extra % kRankUnit == 0);
   check_rows(lora.a, lora.in);
   std::array<DropoutRule, kMaxParts> rules{};
   std::int64_t end = 0;
@@ -85,11 +86,11 @@ template <class T>
 void accumulate_a(const LoraDropout& lora, const DropoutRule& rule, std::size_t part, ConstRows g,
                   ConstRows x, std::int64_t rows, float* grad_a) {
   const auto& [first_rank, rank, key] = lora.parts[part];
-  parallel_for(div_up(lora.in, kColumns), 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(div_up(lora.features, kColumns), 1, [&](std::int64_t begin, std::int64_t end) {
     std::array<float, kColumns> values;
-    for (std::int64_t first = begin * kColumns; first < std::min(end * kColumns, lora.in);
+    for (std::int64_t first = begin * kColumns; first < std::min(end * kColumns, lora.features);
          first += kColumns) {
-      const std::int64_t n = std::min(kColumns, lora.in - first);
+      const std::int64_t n = std::min(kColumns, lora.features - first);
       std::vector<float> sums(static_cast<std::size_t>(rank * kColumns));
       for (std::int64_t row = 0; row < rows; ++row) {
         load_dropped<T>(lora, rule, x, row, first, n, values.data());
@@ -99,7 +100,7 @@ void accumulate_a(const LoraDropout& lora, const DropoutRule& rule, std::size_t 
         }
       }
       for (std::int64_t i = 0; i < rank; ++i) {
-        add_scaled(1, &sums[i * kColumns], n, grad_a + (first_rank + i) * lora.in + first);
+        add_scaled(1, &sums[i * kColumns], n, grad_a + (first_rank + i) * lora.features + first);
       }
     }
   });

@@ -28,6 +28,7 @@ struct Part {
 struct Lora {
   Part parts[kMaxParts];
   int count;
+  int features;
   int in;
   int extra;
   int rows;
@@ -303,10 +304,10 @@ __global__ void __launch_bounds__(kAccumulateWarps* kWarp)
     }
     __syncthreads();
     const int rank = slice.first_rank + k / 2 * kTile + 2 * n + k % 2;
-    if (rank - part.first_rank >= part.rank || first_column + column >= lora.in) continue;
+    if (rank - part.first_rank >= part.rank || first_column + column >= lora.features) continue;
     float sum = 0;
     for (int warp = 0; warp < kAccumulateWarps; ++warp) sum += shared[warp][n][column];
-    grad_a[std::int64_t{rank} * lora.in + first_column + column] += sum;
+    grad_a[std::int64_t{rank} * lora.features + first_column + column] += sum;
   }
 }
 
@@ -315,6 +316,7 @@ Lora make_lora(const LoraDropout& lora, DType dtype, std::int64_t rows,
   const auto rules = lora_dropout_rules(lora);
   check_tensor_core_rows(dtype, {lora.a, matrices[0], matrices[1]});
   Lora made{.count = static_cast<int>(lora.count),
+            .features = static_cast<int>(lora.features),
             .in = static_cast<int>(lora.in),
             .extra = static_cast<int>(lora.extra),
             .rows = static_cast<int>(rows),

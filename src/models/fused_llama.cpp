@@ -103,7 +103,8 @@ std::int64_t padded_length(std::int64_t length, const FusedOptions& options) {
 
 kernels::AttentionShape attention_shape(Llama& model, const FusedOptions& options) {
   const std::int64_t longest = padded_length(options.length, options);
-  return fused_shape(model).layer.attention(options.rows * longest, options.rows, longest);
+  return fused_shape(model).layer.attention(options.rows * longest,
+                                            std::max(options.rows, options.documents), longest);
 }
 
 bool trains_fully(CausalLM& model) {
@@ -119,13 +120,17 @@ bool trains_fully(CausalLM& model) {
 
 std::optional<std::string> adapter_problem(CausalLM& model, at::ScalarType dtype) {
   std::optional<std::string> problem;
+  std::optional<double> dropout;
   model.visit({.linear =
                    [&](const std::string& path, nn::Linear& m) {
                      if (m.quantized() && m.compute_dtype() != dtype) {
                        problem = fmt::format("{} computes in another type", path);
                      }
                      if (!m.adapter()) return;
-                     if (m.adapter()->dropout() > 0) problem = "lora.lora_dropout is not 0";
+                     if (m.adapter()->dropout() != dropout.value_or(m.adapter()->dropout())) {
+                       problem = "adapters have dropout of different rates";
+                     }
+                     dropout = m.adapter()->dropout();
                      if (m.adapter()->a.scalar_type() != at::kFloat) {
                        problem = "lora.dtype is not float32";
                      }
@@ -183,7 +188,7 @@ struct FusedLlama::State {
 
 FusedLlama::State::State(Llama& model, const FusedOptions& o)
     : options(o),
-      weights(model, o.length),
+      weights(model, o.length, o.seed),
       attention_shape(models::attention_shape(model, o)),
       attention(tensor::make_packed_attention(attention_shape, o.deterministic_attention)),
       matmul_workspace(device_bytes(Matmul::kWorkspaceBytes, model.device())),
@@ -221,7 +226,7 @@ void FusedLlama::State::add_runner(std::int64_t length, c10::cuda::CUDAStream re
                                    at::cuda::MempoolId_t pool) {
   fused::StepShape own = shape;
   own.tokens = options.rows * length;
-  inputs.load({.rows = 0, .length = length, .ids = {}, .labels = {}}, length, 0);
+  inputs.load({.rows = 0, .length = length}, options.rows, length, 0);
   c10::cuda::device_synchronize();
   runners[length] =
       std::make_unique<Runner>(fused::Decoder(own, weights.view(), *plan, block.mutable_data_ptr(),
@@ -238,7 +243,7 @@ std::vector<tensor::CopyTarget> FusedLlama::copies() const { return state_->weig
 
 void FusedLlama::accumulate(const TokenRows& batch, double scale) {
   const std::int64_t length = padded_length(batch.length, state_->options);
-  const std::int64_t labelled = state_->inputs.load(batch, length, scale);
+  const std::int64_t labelled = state_->inputs.load(batch, state_->options.rows, length, scale);
   state_->runners.at(length)->run(labelled);
 }
 

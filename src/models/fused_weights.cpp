@@ -66,13 +66,17 @@ fused::StepShape fused_shape(Llama& model) {
       const kernels::AugmentedGroup group = sizes_of(groups[g]);
       shape.layer.extra[g] = std::max(shape.layer.extra[g], group.extra());
       shape.weight_elements[g] = std::max(shape.weight_elements[g], group.element_count());
+      for (nn::Linear* member : groups[g]) {
+        if (member->adapter())
+          shape.layer.dropout = static_cast<float>(member->adapter()->dropout());
+      }
     }
   }
   return shape;
 }
 
-FusedWeights::FusedWeights(Llama& model, std::int64_t positions)
-    : model_(model), dtype_(model.dtype()) {
+FusedWeights::FusedWeights(Llama& model, std::int64_t positions, std::uint64_t seed)
+    : model_(model), dtype_(model.dtype()), seed_(seed) {
   LlamaParts& parts = model.parts();
   view_.embedding = held(parts.embedding.weight());
   view_.final_norm = held(parts.final_norm.weight());
@@ -114,7 +118,11 @@ void FusedWeights::add_group(fused::LayerWeights& layer, std::size_t group,
     kernels::AugmentedPart& part = target.parts[i];
     point_to_weight(member, part);
     if (!member.quantized()) part.dense = held(member.weight());
-    if (member.adapter()) add_adapter(*member.adapter(), part);
+    if (member.adapter()) {
+      add_adapter(*member.adapter(), part);
+      layer.dropout_keys[group][i] =
+          kernels::philox_key({.seed = seed_, .module = member.adapter()->module_key()});
+    }
     biased = biased || member.bias().defined();
     const std::int64_t padded = target.row_of(i + 1) - target.row_of(i);
     biases.push_back(at::zeros({padded}, at::TensorOptions(model_.device()).dtype(dtype_)));

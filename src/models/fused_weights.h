@@ -16,8 +16,8 @@ fused::StepShape fused_shape(Llama& model);
 // in which all their gradients lie: the parameters' gradients from here on, zero at first.
 class FusedWeights {
  public:
-  // For documents of up to `positions` tokens.
-  FusedWeights(Llama& model, std::int64_t positions);
+  // For documents of up to `positions` tokens. seed: of dropout.
+  FusedWeights(Llama& model, std::int64_t positions, std::uint64_t seed);
 
   const fused::DecoderWeights& view() const { return view_; }
   // The adapters' copies, which hold the parameters' values of now; whoever updates the parameters
@@ -42,6 +42,7 @@ class FusedWeights {
 
   Llama& model_;
   at::ScalarType dtype_;
+  std::uint64_t seed_;
   fused::DecoderWeights view_;
   std::vector<Adapter> adapters_;  // in the order of layers, groups, parts
   std::vector<at::Tensor> held_;   // converted tensors that the view points into

@@ -1,7 +1,10 @@
 #include "qlora/models/llama.h"
 
+#include "qlora/base/error.h"
+#include "qlora/base/random.h"
 #include "qlora/kernels/cross_entropy.h"
 #include "qlora/nn/recompute.h"
+#include "qlora/tensor/keyed_noise.h"
 #include "qlora/tensor/linear_cross_entropy.h"
 
 #include <algorithm>
@@ -57,6 +60,11 @@ Llama::Llama(io::ModelConfig config, LlamaParts parts, at::ScalarType dtype)
 at::Tensor Llama::hidden_states(const at::Tensor& ids, const nn::ForwardContext& context,
                                 nn::KvCache* cache) {
   at::Tensor x = parts_.embedding.forward(ids, dtype_);
+  if (context.neftune_noise_alpha > 0) {
+    const kernels::DropoutKey key{
+        .seed = context.seed, .module = stable_hash("neftune")};
+    x = x + tensor::neftune_noise(x, context.tokens, key, context.neftune_noise_alpha);
+  }
   for (std::size_t i = 0; i < parts_.layers.size(); ++i) {
     const auto layer = [this, i, &context, cache](const at::Tensor& in) {
       return run_layer(i, in, context, cache);
@@ -82,9 +90,16 @@ at::Tensor Llama::attend(std::size_t index, const at::Tensor& x, const nn::Forwa
       split_heads(attention.q_proj.forward(x, context), config_.head_dim, attention.q_norm);
   const at::Tensor k =
       split_heads(attention.k_proj.forward(x, context), config_.head_dim, attention.k_norm);
+  at::Tensor values = split_heads(attention.v_proj.forward(x, context), config_.head_dim, {});
+  if (!context.documents.empty()) {
+    QLORA_ASSERT(cache == nullptr);
+    const at::Tensor& positions = context.tokens.positions;
+    const at::Tensor y = nn::causal_attention(
+        rope_.rotate(q, positions), rope_.rotate(k, positions), values, context.documents);
+    return attention.o_proj.forward(y, context);
+  }
   const at::Tensor turned_q = rope_.rotate(q, offset);
   at::Tensor keys = rope_.rotate(k, offset);
-  at::Tensor values = split_heads(attention.v_proj.forward(x, context), config_.head_dim, {});
   if (cache != nullptr) {
     std::tie(keys, values) = cache->append(static_cast<std::int64_t>(index), keys, values);
   }

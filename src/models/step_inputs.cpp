@@ -31,6 +31,8 @@ StepInputs::Layout StepInputs::make_layout() const {
   Layout layout{};
   layout.ids = list(attention_.tokens);
   layout.positions = list(attention_.tokens);
+  layout.samples = list(2 * attention_.tokens);
+  layout.wide_positions = list(2 * attention_.tokens);
   layout.starts = list(attention_.slots + 1);
   layout.labelled = list(labels);
   layout.labels = list(labels);
@@ -53,6 +55,8 @@ StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t lo
   auto* lists = device_.mutable_data_ptr<std::int32_t>();
   view_ = {.ids = lists + layout_.ids,
            .positions = lists + layout_.positions,
+           .samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples),
+           .wide_positions = reinterpret_cast<const std::int64_t*>(lists + layout_.wide_positions),
            .documents = {.starts = lists + layout_.starts,
                          .lengths = lengths_.mutable_data_ptr<std::int32_t>(),
                          .offsets = offsets_.mutable_data_ptr<std::int64_t>()},
@@ -62,11 +66,14 @@ StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t lo
            .loss = loss_.mutable_data_ptr<double>()};
 }
 
-std::int64_t StepInputs::load(const TokenRows& batch, std::int64_t length, double scale) {
+std::int64_t StepInputs::load(const TokenRows& batch, std::int64_t rows, std::int64_t length,
+                              double scale) {
+  QLORA_ASSERT(batch.rows <= rows && batch.length <= length && rows * length <= attention_.tokens);
   Staging& staging = staging_[next_++ % staging_.size()];
   staging.copied.synchronize();
   auto* out = staging.pinned.mutable_data_ptr<std::int32_t>();
-  const std::int64_t labelled = write(batch, length, out);
+  write_documents(batch, rows, length, out);
+  const std::int64_t labelled = write_labels(batch, length, out);
   out[layout_.scale] = std::bit_cast<std::int32_t>(static_cast<float>(scale));
   device_.copy_(staging.pinned, /*non_blocking=*/true);
   staging.copied.record(c10::cuda::getCurrentCUDAStream());
@@ -74,21 +81,45 @@ std::int64_t StepInputs::load(const TokenRows& batch, std::int64_t length, doubl
   return labelled;
 }
 
-std::int64_t StepInputs::write(const TokenRows& batch, std::int64_t length,
-                               std::int32_t* out) const {
-  QLORA_ASSERT(batch.rows <= attention_.slots && batch.length <= length &&
-               attention_.slots * length <= attention_.tokens);
-  std::fill_n(out, layout_.scale, 0);
-  for (std::int64_t row = 0; row <= attention_.slots; ++row) {
-    out[layout_.starts + row] = static_cast<std::int32_t>(row * length);
+// A row's last document takes the row's padding along; a missing row is a document of its own.
+void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std::int64_t length,
+                                 std::int32_t* out) const {
+  auto* const samples = reinterpret_cast<std::int64_t*>(out + layout_.samples);
+  auto* const wide = reinterpret_cast<std::int64_t*>(out + layout_.wide_positions);
+  std::int64_t slot = 0;
+  const auto add = [&](std::int64_t first, std::int64_t tokens, std::int64_t name) {
+    QLORA_ASSERT(slot < attention_.slots);
+    out[layout_.starts + slot++] = narrow<std::int32_t>(first);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      out[layout_.positions + first + t] = static_cast<std::int32_t>(t);
+      wide[first + t] = t;
+      samples[first + t] = name;
+    }
+  };
+  std::size_t document = 0;
+  for (std::int64_t row = 0; row < batch.rows; ++row) {
+    for (std::int64_t t = 0; t < batch.length; ++document) {
+      const std::int64_t tokens = batch.documents[document];
+      const bool last = t + tokens == batch.length;
+      add(row * length + t, last ? length - t : tokens, batch.names[document]);
+      t += tokens;
+    }
   }
+  for (std::int64_t row = batch.rows; row < rows; ++row) add(row * length, length, 0);
+  std::fill(out + layout_.starts + slot, out + layout_.starts + attention_.slots + 1,
+            narrow<std::int32_t>(rows * length));
+}
+
+// Also the ids. Returns the count of labels.
+std::int64_t StepInputs::write_labels(const TokenRows& batch, std::int64_t length,
+                                      std::int32_t* out) const {
+  std::fill_n(out + layout_.ids, attention_.tokens, 0);
   std::int64_t labelled = 0;
   for (std::int64_t row = 0; row < batch.rows; ++row) {
     for (std::int64_t t = 0; t < batch.length; ++t) {
       const auto from = static_cast<std::size_t>(row * batch.length + t);
       const auto at = static_cast<std::int32_t>(row * length + t);
       out[layout_.ids + at] = narrow<std::int32_t>(batch.ids[from]);
-      out[layout_.positions + at] = static_cast<std::int32_t>(t);
       // A token predicts the one behind it.
       if (t + 1 == batch.length || batch.labels[from + 1] == kernels::kIgnoredLabel) continue;
       out[layout_.labelled + labelled] = at;

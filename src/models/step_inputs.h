@@ -23,17 +23,19 @@ class StepInputs {
   // The device's copy, at addresses that stay.
   const fused::StepInput& view() const { return view_; }
 
-  // Queues the copy of a batch, its rows `length` tokens apart (batch.length or more); rows that it
-  // lacks become documents without labels. Returns the count of labelled tokens.
-  std::int64_t load(const TokenRows& batch, std::int64_t length, double scale);
+  // Queues the copy of a batch, its rows `length` tokens apart (batch.length or more); those that
+  // it lacks of `rows` become documents without labels. Returns the count of labelled tokens.
+  std::int64_t load(const TokenRows& batch, std::int64_t rows, std::int64_t length, double scale);
 
  private:
   // Where each list starts in one buffer of int32.
   struct Layout {
-    std::int64_t ids, positions, starts, labelled, labels, scale, total;
+    std::int64_t ids, positions, samples, wide_positions, starts, labelled, labels, scale, total;
   };
   Layout make_layout() const;
-  std::int64_t write(const TokenRows& batch, std::int64_t length, std::int32_t* out) const;
+  std::int64_t write_labels(const TokenRows& batch, std::int64_t length, std::int32_t* out) const;
+  void write_documents(const TokenRows& batch, std::int64_t rows, std::int64_t length,
+                       std::int32_t* out) const;
 
   // Two, so that a batch can be written while the one before is being copied.
   struct Staging {

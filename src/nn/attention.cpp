@@ -39,4 +39,18 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   return y.transpose(1, 2).reshape({q.size(0), queries, q.size(2) * q.size(3)});
 }
 
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<std::int64_t>& documents) {
+  // All rows as one, cut into documents: the gradient of a split is one concatenation.
+  const auto split = [&](const at::Tensor& x) {
+    return x.flatten(0, 1).unsqueeze(0).split_with_sizes(documents, 1);
+  };
+  const std::vector<at::Tensor> queries = split(q), keys = split(k), values = split(v);
+  std::vector<at::Tensor> parts;
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    parts.push_back(causal_attention(queries[i], keys[i], values[i]));
+  }
+  return at::cat(parts, 1).view({q.size(0), q.size(1), q.size(2) * q.size(3)});
+}
+
 }  // namespace qlora::nn

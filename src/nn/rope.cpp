@@ -12,7 +12,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-// cos, sin: [S, 1, D/2]
+// cos, sin: [S, 1, D/2] or [batch, S, 1, D/2]
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   const at::Tensor wide = x.to(cos.scalar_type());
   const std::int64_t half = x.size(-1) / 2;
@@ -51,6 +51,14 @@ RopeTable::RopeTable(const std::vector<double>& frequencies, std::int64_t limit,
 at::Tensor RopeTable::rotate(const at::Tensor& x, std::int64_t offset) {
   const Tables all = tables(offset + x.size(1));
   return Rotate::apply(x, all.cos.slice(0, offset), all.sin.slice(0, offset));
+}
+
+at::Tensor RopeTable::rotate(const at::Tensor& x, const at::Tensor& positions) {
+  const Tables all = tables(x.size(1));
+  const auto pick = [&](const at::Tensor& table) {
+    return table.index_select(0, positions).unflatten(0, {x.size(0), x.size(1)});
+  };
+  return Rotate::apply(x, pick(all.cos), pick(all.sin));
 }
 
 RopeTable::Tables RopeTable::tables(std::int64_t positions) {

@@ -4,6 +4,7 @@
 #include "qlora/tensor/bridge.h"
 
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/ones_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace qlora::tensor {
@@ -18,6 +19,9 @@ at::Tensor apply_mask(const at::Tensor& x, const at::Tensor& samples, const at::
   const std::int64_t columns = input.size(-1);
   const std::int64_t rows = input.numel() / columns;
   QLORA_ASSERT(samples.numel() == rows && positions.numel() == rows);
+  if (input.scalar_type() == at::kDouble) {  // of references alone
+    return input * apply_mask(at::ones_like(input, at::kFloat), samples, positions, key, p);
+  }
   at::Tensor output = at::empty_like(input);
   const auto run = x.is_cuda() ? kernels::cuda::dropout : kernels::cpu::dropout;
   run(input.const_data_ptr(), dtype_of(input), rows, columns,

@@ -104,7 +104,7 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const data::BatchPlan batches(
       data::SampleStore(random_samples(options, model->config().vocab_size)),
       {.batch_size = options.batch, .shuffle = false});
-  const TrainingPath path = choose_training_path(*model, config, options.seq);
+  const TrainingPath path = choose_training_path(*model, config, {options.seq, 1});
   Trainer trainer(
       {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()}, config);
   trainer.train_step(0);

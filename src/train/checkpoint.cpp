@@ -57,6 +57,7 @@ Json to_json(const TrainerState& s) {
           {"data_seed", s.data_seed},
           {"train_samples", s.samples},
           {"group_by_length", s.group_by_length},
+          {"packing", s.packing},
           {"optimizer_steps", s.optimizer_steps},
           {"loss_scale", s.loss_scale},
           {"loss_scale_good_steps", s.good_steps}};
@@ -74,6 +75,7 @@ TrainerState trainer_state_from_json(const Json& json, const std::string& where)
   s.data_seed = integer("data_seed");
   s.samples = integer("train_samples");
   s.group_by_length = json_get<bool>(json, "group_by_length", where);
+  s.packing = json_get_or<bool>(json, "packing", false, where);
   s.optimizer_steps = integer("optimizer_steps");
   s.loss_scale = json_get<double>(json, "loss_scale", where);
   s.good_steps = integer("loss_scale_good_steps");
@@ -90,6 +92,7 @@ void expect_same_run(const TrainerState& saved, const TrainerState& current,
                checkpoint);
   expect_equal("training.gradient_accumulation_steps", saved.accumulation, current.accumulation,
                checkpoint);
+  expect_equal("data.packing", saved.packing, current.packing, checkpoint);
   expect_equal("training.group_by_length", saved.group_by_length, current.group_by_length,
                checkpoint);
 }

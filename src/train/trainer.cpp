@@ -114,7 +114,10 @@ void Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t e
                          double scale) {
   for (const data::Batch& batch : batches) {
     if (parts_.fused != nullptr) {
-      parts_.fused->accumulate({batch.rows, batch.length, batch.input_ids, batch.labels}, scale);
+      const Documents documents = documents_of(batch, epoch);
+      parts_.fused->accumulate({batch.rows, batch.length, batch.input_ids, batch.labels,
+                                documents.lengths, documents.names},
+                               scale);
     } else {
       accumulate_plain(batch, epoch, scale);
     }
@@ -125,6 +128,8 @@ void Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, dou
   const DeviceBatch inputs = to_device(batch, epoch, parts_.model.device());
   const nn::ForwardContext context{.training = true,
                                    .tokens = inputs.tokens,
+                                   .neftune_noise_alpha = config_.neftune_noise_alpha.value_or(0),
+                                   .documents = inputs.documents,
                                    .seed = static_cast<std::uint64_t>(config_.seed),
                                    .recompute_activations = config_.gradient_checkpointing};
   const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);
@@ -222,6 +227,7 @@ TrainerState Trainer::state() const {
           .batch_size = config_.per_device_train_batch_size,
           .accumulation = config_.gradient_accumulation_steps,
           .group_by_length = config_.group_by_length,
+          .packing = parts_.train.packs(),
           .epoch = plan_.epochs_after(done_),
           .max_steps = plan_.max_steps()};
 }

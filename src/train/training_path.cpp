@@ -19,9 +19,11 @@ std::int64_t resident_optimizer_bytes(models::CausalLM& model, Optim optim) {
   return paged ? std::min(all, optim::kPagedDeviceBytes) : all;
 }
 
-models::FusedOptions options_for(const TrainingConfig& config, std::int64_t longest) {
+models::FusedOptions options_for(const TrainingConfig& config, const LargestBatch& largest) {
   return {.rows = config.per_device_train_batch_size,
-          .length = longest,
+          .length = largest.row_tokens,
+          .documents = config.per_device_train_batch_size * largest.row_documents,
+          .seed = static_cast<std::uint64_t>(config.seed),
           .offload = config.activation_offloading,
           .deterministic_attention = config.deterministic,
           .fixed_products = config.deterministic};
@@ -52,10 +54,12 @@ std::vector<MemoryItem> items(const models::FusedMemory& memory, std::int64_t we
 }  // namespace
 
 TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
-                                  std::int64_t longest) {
+                                  const LargestBatch& largest) {
   if (!config.fused || !model.device().is_cuda()) return {};
-  models::FusedOptions options = options_for(config, longest);
-  if (const auto problem = models::fused_path_problem(model, options)) {
+  models::FusedOptions options = options_for(config, largest);
+  auto problem = models::fused_path_problem(model, options);
+  if (config.neftune_noise_alpha.value_or(0) > 0) problem = "training.neftune_noise_alpha is set";
+  if (problem) {
     log::info("the plain path trains: {}", *problem);
     return {};
   }

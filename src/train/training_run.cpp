@@ -1,5 +1,6 @@
 #include "qlora/train/training_run.h"
 
+#include "qlora/base/log.h"
 #include "qlora/base/text_util.h"
 #include "qlora/data/preview.h"
 #include "qlora/models/load.h"
@@ -26,6 +27,13 @@ void expect_fitting_tokenizer(const text::Tokenizer& tokenizer, const io::ModelC
        tokenizer.vocab_size(), model.vocab_size);
 }
 
+void expect_one_arrangement(const RunConfig& config) {
+  if (!config.data.packing || !config.training.group_by_length) return;
+  fail(
+      "training.group_by_length: data.packing is set too, whose rows are equally long already; "
+      "expected one of them at most");
+}
+
 std::int64_t data_seed(const TrainingConfig& config) {
   return config.data_seed.value_or(config.seed);
 }
@@ -35,12 +43,14 @@ std::int64_t data_seed(const TrainingConfig& config) {
 TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(config) {
   const io::ModelConfig structure = io::read_model_config(config.model.path);
   expect_fitting_context(config, structure);
+  expect_one_arrangement(config);
   tokenizer_ = text::load_tokenizer(config.model.path);
   expect_fitting_tokenizer(*tokenizer_, structure, config.model.path);
   const auto seed = static_cast<std::uint64_t>(data_seed(config.training));
   dataset_ = data::load_dataset(config.data, *tokenizer_, seed);
   train_.emplace(
       make_plan(std::move(dataset_.train), config.training.per_device_train_batch_size, true));
+  log::info("{}", train_->describe());
   if (!dataset_.validation.empty()) {
     validation_.emplace(make_plan(std::move(dataset_.validation),
                                   config.training.per_device_eval_batch_size, false));
@@ -56,7 +66,8 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));
-  path_ = choose_training_path(*model_, config.training, train_->longest());
+  path_ =
+      choose_training_path(*model_, config.training, {train_->longest(), train_->most_in_row()});
 }
 
 data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t batch_size,
@@ -66,6 +77,7 @@ data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t b
            .pad_id = data::pad_id(*tokenizer_),
            .seed = static_cast<std::uint64_t>(data_seed(config_.training)),
            .shuffle = shuffle,
+           .pack_length = shuffle && config_.data.packing ? config_.data.max_length : 0,
            .group_by_length = shuffle && config_.training.group_by_length,
            .gradient_accumulation_steps = config_.training.gradient_accumulation_steps}};
 }

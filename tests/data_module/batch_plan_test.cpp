@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 namespace qlora::data {
 namespace {
@@ -47,44 +48,122 @@ bool is_permutation_of(std::vector<std::int64_t> ids, std::int64_t count) {
   return true;
 }
 
-TEST(Batch, PadsOnTheRightAndCountsShiftedLabels) {
+TEST(Batch, PadsOnTheRightAndLearnsNoFirstToken) {
   auto samples = list_of({3, 5});
-  samples[0].labels = {0, 0, 0};  // the first position predicts nothing, so 2 count
-  const Batch batch = make_batch(samples, 99);
+  samples[0].labels = {0, 0, 0};
+  const Batch batch = make_batch(std::vector<std::vector<Sample>>{{samples[0]}, {samples[1]}}, 99);
   EXPECT_EQ(batch.rows, 2);
   EXPECT_EQ(batch.length, 5);
   EXPECT_EQ(batch.input_ids, (std::vector<std::int64_t>{0, 0, 0, 99, 99, 1, 1, 1, 1, 1}));
   const std::int64_t n = kNotLearned;
-  EXPECT_EQ(batch.labels, (std::vector<std::int64_t>{0, 0, 0, n, n, n, n, n, 1, 1}));
+  EXPECT_EQ(batch.labels, (std::vector<std::int64_t>{n, 0, 0, n, n, n, n, n, 1, 1}));
+  EXPECT_EQ(batch.samples_in_row, (std::vector<std::int64_t>{1, 1}));
+  EXPECT_FALSE(batch.packed());
   EXPECT_EQ(batch.lengths, (std::vector<std::int64_t>{3, 5}));
   EXPECT_EQ(batch.sample_ids, (std::vector<std::int64_t>{0, 1}));
   EXPECT_EQ(batch.label_count, 4);
   EXPECT_EQ(batch.token_count, 8);
 }
 
+// Every way in which an order is made.
+std::vector<BatchOptions> all_orders() {
+  return {{.batch_size = 4, .seed = 5},
+          {.batch_size = 4, .seed = 5, .group_by_length = true},
+          {.batch_size = 4, .seed = 5, .pack_length = 128}};
+}
+
 TEST(BatchPlan, EveryEpochIsAnotherPermutation) {
-  for (const bool grouped : {false, true}) {
-    const BatchPlan plan(many_samples(101), {.batch_size = 4, .group_by_length = grouped});
-    EXPECT_EQ(plan.batches_per_epoch(), 26);
+  for (const BatchOptions& options : all_orders()) {
+    const BatchPlan plan(many_samples(101), options);
     const auto first = ids_of_epoch(plan, 0);
     const auto second = ids_of_epoch(plan, 1);
     EXPECT_TRUE(is_permutation_of(first, 101));
     EXPECT_TRUE(is_permutation_of(second, 101));
     EXPECT_NE(first, second);
-    EXPECT_EQ(plan.get(0, 25).rows, 1);
   }
+  const BatchPlan plan(many_samples(101), {.batch_size = 4});
+  EXPECT_EQ(plan.batches_per_epoch(), 26);
+  EXPECT_EQ(plan.get(0, 25).rows, 1);
 }
 
 TEST(BatchPlan, IsAPureFunctionOfSeedAndPosition) {
-  const BatchOptions options{.batch_size = 3, .seed = 5, .group_by_length = true};
-  const BatchPlan plan(many_samples(50), options);
-  const auto whole = ids_of_epoch(plan, 3);
-  const BatchPlan fresh(many_samples(50), options);
-  const Batch resumed = fresh.get(3, 7);  // without anything before it
-  EXPECT_TRUE(std::equal(resumed.sample_ids.begin(), resumed.sample_ids.end(), whole.begin() + 21));
-  BatchOptions other = options;
-  other.seed = 6;
-  EXPECT_NE(ids_of_epoch(BatchPlan(many_samples(50), other), 3), whole);
+  for (const BatchOptions& options : all_orders()) {
+    const BatchPlan plan(many_samples(50), options);
+    const auto whole = ids_of_epoch(plan, 3);
+    const std::int64_t last = plan.batches_per_epoch() - 1;
+    const BatchPlan fresh(many_samples(50), options);
+    const Batch resumed = fresh.get(3, last);  // without anything before it
+    EXPECT_EQ(resumed.input_ids, plan.get(3, last).input_ids);
+    EXPECT_TRUE(std::equal(resumed.sample_ids.rbegin(), resumed.sample_ids.rend(), whole.rbegin()));
+    BatchOptions other = options;
+    other.seed = 6;
+    EXPECT_NE(ids_of_epoch(BatchPlan(many_samples(50), other), 3), whole);
+  }
+}
+
+TEST(BatchPlan, TheLongestRowIsInTheFirstBatch) {
+  for (const BatchOptions& options : all_orders()) {
+    const BatchPlan plan(many_samples(101), options);
+    for (const std::int64_t epoch : {0, 3}) {
+      EXPECT_EQ(plan.get(epoch, 0).length, plan.longest());
+    }
+  }
+}
+
+TEST(BatchPlan, PackedRowsHoldEverySampleWhole) {
+  const SampleStore samples = many_samples(300);
+  const BatchPlan plan(samples, {.batch_size = 3, .pad_id = 7777, .pack_length = 128});
+  std::vector<std::int64_t> seen;
+  for (std::int64_t b = 0; b < plan.batches_per_epoch(); ++b) {
+    const Batch batch = plan.get(1, b);
+    EXPECT_TRUE(batch.packed());
+    std::size_t next = 0;
+    for (std::int64_t row = 0; row < batch.rows; ++row) {
+      std::int64_t at = row * batch.length;
+      for (std::int64_t k = 0; k < batch.samples_in_row[static_cast<std::size_t>(row)]; ++k) {
+        const Sample expected = samples.get(batch.sample_ids[next]);  // ids are positions here
+        EXPECT_EQ(batch.lengths[next], std::ssize(expected.ids));
+        EXPECT_TRUE(std::ranges::equal(
+            expected.ids,
+            std::span(batch.input_ids).subspan(static_cast<std::size_t>(at), expected.ids.size())));
+        EXPECT_TRUE(std::ranges::equal(
+            expected.labels,
+            std::span(batch.labels).subspan(static_cast<std::size_t>(at), expected.labels.size())));
+        at += batch.lengths[next];
+        seen.push_back(batch.sample_ids[next++]);
+      }
+      EXPECT_LE(at, row * batch.length + 128);
+      for (; at < (row + 1) * batch.length; ++at) {
+        EXPECT_EQ(batch.input_ids[static_cast<std::size_t>(at)], 7777);
+        EXPECT_EQ(batch.labels[static_cast<std::size_t>(at)], kNotLearned);
+      }
+    }
+    EXPECT_EQ(next, batch.sample_ids.size());
+  }
+  EXPECT_TRUE(is_permutation_of(seen, 300));
+}
+
+TEST(BatchPlan, CountsThePaddingOfAnEpoch) {
+  for (const BatchOptions& options : all_orders()) {
+    const BatchPlan plan(many_samples(101), options);
+    EpochSize counted;
+    for (std::int64_t i = 0; i < plan.batches_per_epoch(); ++i) {
+      const Batch batch = plan.get(1, i);
+      counted.rows += batch.rows;
+      counted.tokens += batch.token_count;
+      counted.cells += batch.rows * batch.length;
+    }
+    const EpochSize size = plan.size(1);
+    EXPECT_EQ(size.rows, counted.rows);
+    EXPECT_EQ(size.tokens, counted.tokens);
+    EXPECT_EQ(size.cells, counted.cells);
+  }
+  EXPECT_EQ(BatchPlan(SampleStore(list_of({3, 5, 4})), {.batch_size = 3}).describe(),
+            "an epoch: 3 samples of at most 5 tokens, 1 batches of 3; padding is 20.00 % of them");
+  EXPECT_EQ(
+      BatchPlan(SampleStore(list_of({3, 5, 4})), {.batch_size = 2, .pack_length = 8}).describe(),
+      "an epoch: 3 samples packed into 2 rows of at most 8 tokens, 1 batches of 2; padding "
+      "is 25.00 % of them");
 }
 
 TEST(BatchPlan, EvaluationKeepsTheOrderOfTheFile) {
@@ -119,6 +198,19 @@ TEST(BatchPlan, GroupsWithinChunksOfUpdates) {
     const auto length = [&](std::size_t k) { return plan.samples().length(ids[k]); };
     const bool swapped_in = i % 16 == 1 && length(i - 1) < length(i);
     EXPECT_TRUE(swapped_in || length(i - 1) >= length(i)) << i;
+  }
+}
+
+TEST(BatchPlan, RanksSharePackedRows) {
+  const BatchPlan alone(many_samples(101), {.batch_size = 2, .pack_length = 128});
+  for (std::int64_t rank = 0; rank < 3; ++rank) {
+    const BatchPlan plan(many_samples(101),
+                         {.batch_size = 2, .pack_length = 128, .rank = rank, .world = 3});
+    for (std::int64_t i = 0; i < plan.batches_per_epoch(); ++i) {
+      const std::int64_t of_all = i * 3 + rank;
+      if (of_all >= alone.batches_per_epoch()) continue;
+      EXPECT_EQ(plan.get(1, i).input_ids, alone.get(1, of_all).input_ids);
+    }
   }
 }
 

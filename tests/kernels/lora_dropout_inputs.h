@@ -13,12 +13,17 @@ struct LoraDropoutCase {
   std::int64_t rows, in;
   std::vector<std::int64_t> ranks;  // of the parts
   float p;
+  std::int64_t padding = 0;  // of the features, within in
 };
 inline const LoraDropoutCase kLoraDropoutCases[] = {
-    {1, 8, {4}, 0.1f},           {7, 64, {8}, 0.5f},
-    {33, 72, {16, 16}, 0.0f},    {130, 200, {16, 16, 16}, 0.1f},
-    {65, 560, {24, 0, 4}, 0.5f}, {300, 136, {64}, 0.1f},
-    {40, 96, {3, 80}, 0.1f},     {16, 64, {0}, 0.5f},
+    {1, 8, {4}, 0.1f},
+    {7, 64, {8}, 0.5f},
+    {33, 72, {16, 16}, 0.0f},
+    {130, 200, {16, 16, 16}, 0.1f},
+    {65, 560, {24, 0, 4}, 0.5f, 4},
+    {300, 136, {64}, 0.1f},
+    {40, 96, {3, 80}, 0.1f},
+    {16, 64, {0}, 0.5f},
 };
 
 inline std::string name_of(const LoraDropoutCase& c) {
@@ -31,6 +36,7 @@ inline std::string name_of(const LoraDropoutCase& c) {
 class LoraDropoutInputs {
  public:
   LoraDropoutInputs(const LoraDropoutCase& c, DType type) : dtype(type) {
+    lora.features = c.in - c.padding;
     lora.in = c.in;
     lora.count = c.ranks.size();
     lora.p = c.p;
@@ -46,7 +52,7 @@ class LoraDropoutInputs {
     x = to_bytes(random_floats(1, c.rows * x_stride), dtype);
     g = padded(2, c.rows * g_stride, [&](auto i) { return i % g_stride; });
     a = padded(3, lora.extra * a_stride, [&](auto i) { return i / a_stride; });
-    grad_a = random_floats(4, lora.extra * c.in);
+    grad_a = random_floats(4, lora.extra * lora.features);
     for (std::int64_t row = 0; row < c.rows; ++row) {
       samples.push_back(sample_name(row / 11, 3));
       positions.push_back(row % 11);
@@ -66,7 +72,7 @@ class LoraDropoutInputs {
   LoraDropout lora;
   std::int64_t x_stride, g_stride, a_stride;
   std::vector<std::byte> x, g, a;  // [rows, x_stride], [rows, g_stride], [extra, a_stride]
-  std::vector<float> grad_a;       // [extra, in]
+  std::vector<float> grad_a;       // [extra, features]
   std::vector<std::int64_t> samples, positions;
 
  private:

@@ -46,7 +46,7 @@ std::vector<float> dropped_inputs(const LoraDropoutInputs& inputs, std::size_t p
 class LoraDropoutTest : public ::testing::TestWithParam<test::LoraDropoutCase> {};
 
 TEST_P(LoraDropoutTest, ReduceMultipliesDroppedInputs) {
-  const auto& [rows, in, ranks, p] = GetParam();
+  const auto& [rows, in, ranks, p, padding] = GetParam();
   for (const DType dtype : test::kFloatTypes) {
     const LoraDropoutInputs inputs(GetParam(), dtype);
     const LoraDropout& lora = inputs.lora;
@@ -72,7 +72,7 @@ TEST_P(LoraDropoutTest, ReduceMultipliesDroppedInputs) {
 }
 
 TEST_P(LoraDropoutTest, ExpandDropsEveryPartsProduct) {
-  const auto& [rows, in, ranks, p] = GetParam();
+  const auto& [rows, in, ranks, p, padding] = GetParam();
   for (const DType dtype : test::kFloatTypes) {
     const LoraDropoutInputs inputs(GetParam(), dtype);
     const LoraDropout& lora = inputs.lora;
@@ -99,31 +99,32 @@ TEST_P(LoraDropoutTest, ExpandDropsEveryPartsProduct) {
 }
 
 TEST_P(LoraDropoutTest, AccumulateAddsProductsOverTokens) {
-  const auto& [rows, in, ranks, p] = GetParam();
+  const auto& [rows, in, ranks, p, padding] = GetParam();
   for (const DType dtype : test::kFloatTypes) {
     const LoraDropoutInputs inputs(GetParam(), dtype);
     const LoraDropout& lora = inputs.lora;
-    test::Matrix grad_a(DType::Float32, lora.extra, in, {in, 0}, inputs.grad_a);
+    const std::int64_t n = in - padding;
+    test::Matrix grad_a(DType::Float32, lora.extra, n, {n, 0}, inputs.grad_a);
     cpu::lora_accumulate_a(lora, {inputs.g.data(), inputs.g_stride},
                            {inputs.x.data(), inputs.x_stride}, dtype, rows,
                            static_cast<float*>(Rows(grad_a).data), nullptr);
-    std::vector<Sum> sums(lora.extra * in);
-    for (std::int64_t e = 0; e < lora.extra * in; ++e) sums[e].add(inputs.grad_a[e]);
+    std::vector<Sum> sums(lora.extra * n);
+    for (std::int64_t e = 0; e < lora.extra * n; ++e) sums[e].add(inputs.grad_a[e]);
     for (std::size_t i = 0; i < lora.count; ++i) {
       const auto x = dropped_inputs(inputs, i, inputs.x, dtype, inputs.x_stride);
       const auto& [first_rank, rank, key] = lora.parts[i];
-      for (std::int64_t e = first_rank * in; e < (first_rank + rank) * in; ++e) {
+      for (std::int64_t e = first_rank * n; e < (first_rank + rank) * n; ++e) {
         for (std::int64_t row = 0; row < rows; ++row) {
-          sums[e].add(double{x[row * in + e % in]} *
-                      test::element(inputs.g.data(), dtype, row * inputs.g_stride + e / in));
+          sums[e].add(double{x[row * in + e % n]} *
+                      test::element(inputs.g.data(), dtype, row * inputs.g_stride + e / n));
         }
       }
     }
-    for (std::int64_t e = 0; e < lora.extra * in; ++e) {
-      if (inputs.is_rank(e / in)) {
-        sums[e].expect(grad_a.at(e / in, e % in), DType::Float32, e);
+    for (std::int64_t e = 0; e < lora.extra * n; ++e) {
+      if (inputs.is_rank(e / n)) {
+        sums[e].expect(grad_a.at(e / n, e % n), DType::Float32, e);
       } else {
-        ASSERT_EQ(grad_a.at(e / in, e % in), inputs.grad_a[e]) << "element " << e;
+        ASSERT_EQ(grad_a.at(e / n, e % n), inputs.grad_a[e]) << "element " << e;
       }
     }
   }

@@ -39,6 +39,17 @@ TEST(Rope, ProductsDependOnDistance) {
   EXPECT_GT(std::abs(product(9, 4) - product(9, 5)), 1e-3);
 }
 
+// Two documents in one row: of 3 and of 2 tokens.
+TEST(Rope, PositionsOfEachDocumentRestart) {
+  RopeTable table({1.0, 0.1, 0.01}, 32, c10::kCPU, at::kDouble);
+  const at::Tensor positions = at::tensor({0, 1, 2, 0, 1}, at::kLong);
+  const at::Tensor x = test::random_leaf({1, 5, 2, 6}, 1);
+  const at::Tensor apart =
+      at::cat({table.rotate(x.slice(1, 0, 3), 0), table.rotate(x.slice(1, 3), 0)}, 1);
+  EXPECT_TRUE(at::equal(table.rotate(x, positions), apart));
+  test::expect_gradients([&](const auto& in) { return table.rotate(in[0], positions); }, {x});
+}
+
 TEST(Rope, RefusesPositionsBeyondTheModels) {
   RopeTable table({1.0}, 16, c10::kCPU, at::kFloat);
   EXPECT_NO_THROW(table.rotate(at::zeros({1, 1, 1, 2}), 15));
@@ -68,6 +79,27 @@ TEST(Attention, EqualsTheNaiveLoop) {
     EXPECT_TRUE(at::allclose(causal_attention(q, k, v), naive_attention(q, k, v), 1e-12, 1e-12))
         << before;
   }
+}
+
+// Rows of 5 tokens: documents of 3 and 2, of 1 and 4.
+TEST(Attention, DocumentsOfARowDoNotSeeEachOther) {
+  const std::vector<std::int64_t> documents{3, 2, 1, 4};
+  const at::Tensor q = test::random_leaf({2, 5, 2, 2}, 1);
+  const at::Tensor k = test::random_leaf({2, 5, 1, 2}, 2);
+  const at::Tensor v = test::random_leaf({2, 5, 1, 2}, 3);
+  std::vector<at::Tensor> apart;
+  std::int64_t begin = 0;
+  for (const std::int64_t length : documents) {
+    const auto part = [&](const at::Tensor& x) {
+      return x.flatten(0, 1).slice(0, begin, begin + length).unsqueeze(0);
+    };
+    apart.push_back(naive_attention(part(q), part(k), part(v)));
+    begin += length;
+  }
+  const at::Tensor expected = at::cat(apart, 1).view({2, 5, 4});
+  EXPECT_TRUE(at::allclose(causal_attention(q, k, v, documents), expected, 1e-12, 1e-12));
+  test::expect_gradients(
+      [&](const auto& in) { return causal_attention(in[0], in[1], in[2], documents); }, {q, k, v});
 }
 
 TEST(Attention, NumericGradient) {

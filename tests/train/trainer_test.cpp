@@ -58,7 +58,8 @@ TrainingConfig settings(const fs::path& output) {
   return config;
 }
 
-TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU) {
+TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU,
+                 std::int64_t pack_length = 0) {
   tensor::QuantizationConfig quantization;
   quantization.load_in_4bit = true;
   quantization.bnb_4bit_use_double_quant = true;
@@ -71,8 +72,9 @@ TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU) {
   const auto adapter = models::to_adapter_config(lora, "tiny");
   models::attach_lora(*model, adapter, DType::Float32, 42);
   TinyRun run{std::move(model),
-              data::BatchPlan(data::SampleStore(samples()),
-                              {.batch_size = config.per_device_train_batch_size}),
+              data::BatchPlan(
+                  data::SampleStore(samples()),
+                  {.batch_size = config.per_device_train_batch_size, .pack_length = pack_length}),
               nullptr};
   run.trainer = std::make_unique<Trainer>(TrainerParts{.model = *run.model,
                                                        .adapter = adapter,
@@ -115,23 +117,25 @@ TEST(Trainer, ResumeEqualsNoStopBitForBit) {
   }
 }
 
-// All gradients of one update, by name, from fresh objects.
+// What one update of fresh objects makes of the parameters, by name.
 std::map<std::string, at::Tensor> first_update(std::int64_t batch, std::int64_t accumulation,
-                                               bool recompute) {
+                                               bool recompute, std::int64_t pack_length = 0,
+                                               c10::Device device = c10::kCPU) {
   TrainingConfig config = settings(test::fresh_folder("update"));
   config.per_device_train_batch_size = batch;
   config.gradient_accumulation_steps = accumulation;
   config.gradient_checkpointing = recompute;
   config.optim = Optim::AdamwTorch;
   config.adam_epsilon = 1;  // makes the update nearly proportional to the gradient
-  const TinyRun run = make_run(config);
-  run.trainer->train_step(0);
-  std::map<std::string, at::Tensor> result;
+  config.neftune_noise_alpha = 5;
+  const TinyRun run = make_run(config, device, pack_length);
+  const double loss = run.trainer->train_step(0).loss;
+  std::map<std::string, at::Tensor> result{{"loss", at::tensor(loss, at::kDouble)}};
   for (const auto& p : run.parameters()) result.emplace(p.name, p.value.detach());
   return result;
 }
 
-TEST(Trainer, MicroBatchesEqualOneBatchWithDropoutToo) {
+TEST(Trainer, MicroBatchesEqualOneBatchWithDropoutAndNoiseToo) {
   const auto one = first_update(4, 1, false);
   for (const auto& [batch, accumulation] : {std::pair{2, 2}, {1, 4}}) {
     for (const auto& [name, value] : first_update(batch, accumulation, false)) {
@@ -139,6 +143,38 @@ TEST(Trainer, MicroBatchesEqualOneBatchWithDropoutToo) {
       EXPECT_LT(test::scaled_error(value, one.at(name)), 1e-6) << name << " " << batch;
     }
   }
+}
+
+// One update over the whole epoch: 12 samples, or the rows of 32 tokens that they are packed into.
+void expect_packing_changes_nothing(c10::Device device, double tolerance) {
+  const auto apart = first_update(4, 12, false, 0, device);
+  for (const std::int64_t batch : {1, 3}) {
+    for (const bool recompute : {false, true}) {
+      for (const auto& [name, value] : first_update(batch, 12, recompute, 32, device)) {
+        EXPECT_LT(test::scaled_error(value, apart.at(name)), tolerance) << name << " " << batch;
+      }
+    }
+  }
+}
+
+TEST(Trainer, PackedRowsEqualSamplesApartWithDropoutAndNoiseToo) {
+  // Sums of a few hundred float32 terms in another order.
+  expect_packing_changes_nothing(c10::kCPU, 1e-6);
+}
+
+TEST(GpuTrainer, PackedRowsEqualSamplesApart) {
+  QLORA_REQUIRE_GPU();
+  // The same sums, by products that choose their order by shape.
+  expect_packing_changes_nothing(c10::Device(c10::kCUDA, 0), 1e-5);
+}
+
+TEST(Trainer, NoiseChangesTheLossButNotTheEvaluation) {
+  TrainingConfig config = settings(test::fresh_folder("noise"));
+  const TinyRun quiet = make_run(config);
+  config.neftune_noise_alpha = 5;
+  const TinyRun noisy = make_run(config);
+  EXPECT_EQ(evaluate(*quiet.model, quiet.plan).loss, evaluate(*noisy.model, noisy.plan).loss);
+  EXPECT_NE(quiet.trainer->train_step(0).loss, noisy.trainer->train_step(0).loss);
 }
 
 TEST(Trainer, RecomputingChangesNoBit) {

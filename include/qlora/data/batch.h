@@ -1,5 +1,5 @@
 #pragma once
-// Samples side by side, padded on the right.
+// Samples as rows of one length, padded on the right: one a row, or several one behind another.
 
 #include "qlora/data/sample.h"
 
@@ -11,16 +11,20 @@ namespace qlora::data {
 
 struct Batch {
   std::int64_t rows = 0;
-  std::int64_t length = 0;               // of the longest row
-  std::vector<std::int64_t> input_ids;   // [rows, length]; pads hold the pad token
-  std::vector<std::int64_t> labels;      // [rows, length], not shifted; pads hold kNotLearned
-  std::vector<std::int64_t> lengths;     // [rows], without pads
-  std::vector<std::int64_t> sample_ids;  // [rows]
-  std::int64_t label_count = 0;          // labels but those of each row's first position
-  std::int64_t token_count = 0;          // without pads
+  std::int64_t length = 0;              // tokens of the longest row
+  std::vector<std::int64_t> input_ids;  // [rows, length]; pads hold the pad token
+  // [rows, length], not shifted; pads and the first token of each sample hold kNotLearned
+  std::vector<std::int64_t> labels;
+  std::vector<std::int64_t> samples_in_row;  // [rows], each at least 1
+  std::vector<std::int64_t> lengths;         // [samples], row by row
+  std::vector<std::int64_t> sample_ids;      // [samples]
+  std::int64_t label_count = 0;              // labels that are learned
+  std::int64_t token_count = 0;              // without pads
+
+  bool packed() const { return std::ssize(lengths) > rows; }
 };
 
-// The samples in this order. `pad_id` fills the ends of shorter rows.
-Batch make_batch(std::span<const Sample> samples, std::int64_t pad_id);
+// The samples of each row in this order. `pad_id` fills the ends of shorter rows.
+Batch make_batch(std::span<const std::vector<Sample>> rows, std::int64_t pad_id);
 
 }  // namespace qlora::data

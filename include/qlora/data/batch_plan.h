@@ -8,18 +8,22 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace qlora::data {
 
 struct BatchOptions {
-  std::int64_t batch_size = 1;  // samples of one batch of one rank
+  std::int64_t batch_size = 1;  // rows of one batch of one rank
   std::int64_t pad_id = 0;
   std::uint64_t seed = 42;
-  // False: the order of the file in every epoch (evaluation).
+  // False: the order of the file in every epoch (evaluation). True: another order in each, but the
+  // longest row first, so that a batch too large for the memory fails at once.
   bool shuffle = true;
-  // Sorts by length within chunks of at most 50 updates, the longest sample of all first
-  // (transformers' group_by_length): less padding, and a batch too large fails at once.
+  // Over 0: rows of at most so many tokens, filled by best fit over all samples; 0: a sample each.
+  std::int64_t pack_length = 0;
+  // Sorts by length within chunks of at most 50 updates (transformers' group_by_length), which
+  // makes less padding. Not for packed rows.
   bool group_by_length = false;
   std::int64_t gradient_accumulation_steps = 1;  // for group_by_length alone
   // Batches go round-robin to the ranks.
@@ -27,9 +31,23 @@ struct BatchOptions {
   std::int64_t world = 1;
 };
 
+// The samples of an epoch, row by row.
+struct EpochOrder {
+  std::vector<std::int64_t> samples;  // positions in the plan's samples()
+  // [rows + 1]: where each row starts in `samples`; empty where a row is one sample.
+  std::vector<std::int64_t> starts;
+};
+
+// What the batches of an epoch hold.
+struct EpochSize {
+  std::int64_t rows = 0;
+  std::int64_t tokens = 0;
+  std::int64_t cells = 0;  // tokens and pads
+};
+
 class BatchPlan {
  public:
-  // `samples` must not be empty; options in their ranges.
+  // `samples` must not be empty, nor longer than pack_length; options in their ranges.
   BatchPlan(SampleStore samples, const BatchOptions& options);
   ~BatchPlan();
   BatchPlan(BatchPlan&&) noexcept;
@@ -41,23 +59,31 @@ class BatchPlan {
   // A pure function of (samples, options, epoch, index), for several threads at once.
   // 0 <= index < batches_per_epoch().
   Batch get(std::int64_t epoch, std::int64_t index) const;
-  // Positions in samples(), in the order of the epoch, over all ranks.
-  std::vector<std::int64_t> order(std::int64_t epoch) const;
+  // Over all ranks.
+  EpochOrder order(std::int64_t epoch) const;
+  EpochSize size(std::int64_t epoch) const;
+  // Rows, samples and the share of padding of the first epoch, one line for a person.
+  std::string describe() const;
 
   const SampleStore& samples() const { return samples_; }
   std::int64_t sample_count() const { return samples_.size(); }
-  // Tokens of the longest sample.
+  bool packs() const { return options_.pack_length > 0; }
+  // Tokens of the longest row.
   std::int64_t longest() const;
+  // Samples of the row that has the most; packing makes rows alike in every epoch.
+  std::int64_t most_in_row() const;
 
  private:
-  using Order = std::shared_ptr<const std::vector<std::int64_t>>;
+  using Order = std::shared_ptr<const EpochOrder>;
   struct Cache;
 
   Order cached_order(std::int64_t epoch) const;
-  void group(std::vector<std::int64_t>& order) const;
+  EpochOrder pack(const std::vector<std::int64_t>& order, std::int64_t epoch) const;
+  std::int64_t row_length(const EpochOrder& order, std::int64_t row) const;
 
   SampleStore samples_;
   BatchOptions options_;
+  std::int64_t rows_;  // of every epoch
   std::unique_ptr<Cache> cache_;
 };
 

@@ -57,6 +57,16 @@ constexpr std::array<EnumName<OnError>, 2> enum_names(OnError /*tag*/) {
   return {{{OnError::Stop, "stop"}, {OnError::Skip, "skip"}}};
 }
 
+// What becomes of a sample that is longer than max_length (TRL's truncation_mode and more).
+enum class TruncationMode { KeepStart, KeepEnd, Split, Drop };
+
+constexpr std::array<EnumName<TruncationMode>, 4> enum_names(TruncationMode /*tag*/) {
+  return {{{TruncationMode::KeepStart, "keep_start"},
+           {TruncationMode::KeepEnd, "keep_end"},
+           {TruncationMode::Split, "split"},
+           {TruncationMode::Drop, "drop"}}};
+}
+
 struct DataConfig {
   StringOrList train;
   std::vector<double> weights;
@@ -67,7 +77,10 @@ struct DataConfig {
   std::vector<std::string> rename_columns;
   SampleBy sample_by = SampleBy::Line;
   OnError on_error = OnError::Stop;
+  std::optional<std::int64_t> max_samples;
   std::int64_t max_length = 1024;  // tokens, TRL's default
+  TruncationMode truncation_mode = TruncationMode::KeepStart;
+  bool packing = false;
 
   std::size_t train_sources() const {
     const auto* list = std::get_if<std::vector<std::string>>(&train);
@@ -99,7 +112,15 @@ struct DataConfig {
     v.field("rename_columns", rename_columns, "columns under other names: [query=instruction]");
     v.field("sample_by", sample_by, "what a row of a .txt file is");
     v.field("on_error", on_error, "what a bad row does: skip counts it and goes on");
-    v.field("max_length", max_length, "longer samples are cut to this many tokens", at_least(2));
+    v.field("max_samples", max_samples, "at most so many samples of each source, from its start",
+            at_least(1));
+    v.field("max_length", max_length, "most tokens of a sample, and of a packed row", at_least(2));
+    v.field("truncation_mode", truncation_mode,
+            "what a longer sample loses: its end, its start, nothing (split: the rest becomes "
+            "further samples), or all of it (drop)");
+    v.field("packing", packing,
+            "fill rows of max_length tokens with several samples each, by best fit over all of "
+            "them; a sample sees itself alone");
   }
 };
 

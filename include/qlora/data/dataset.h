@@ -53,8 +53,10 @@ struct SourceStats {
   std::int64_t learned_tokens = 0;
   std::int64_t longest = 0;      // tokens, after cutting
   std::int64_t truncated = 0;    // cut to max_length but still of use
+  std::int64_t split = 0;        // made into several by truncation_mode: split
   std::int64_t no_answer = 0;    // dropped: nothing that an assistant says
   std::int64_t answer_cut = 0;   // dropped: max_length cuts the whole answer off
+  std::int64_t too_long = 0;     // dropped: longer than max_length (truncation_mode: drop)
   std::int64_t without_end = 0;  // no special token ends the answer: the model learns no end
   std::int64_t held_out = 0;     // samples that data.validation_split took
   std::int64_t per_epoch = 0;    // samples of an epoch, by data.weights

@@ -45,6 +45,9 @@ struct TokenRun {
   std::int64_t tokens = 0;
   kernels::Documents documents;
   kernels::RopeAngles angles;
+  // Names and positions as dropout knows tokens (dropout.h).
+  const std::int64_t* samples = nullptr;    // [tokens]
+  const std::int64_t* positions = nullptr;  // [tokens]
 };
 
 class Block {

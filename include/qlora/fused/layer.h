@@ -3,6 +3,7 @@
 
 #include "qlora/kernels/attention.h"
 #include "qlora/kernels/augmented_weight.h"
+#include "qlora/kernels/dropout.h"
 
 #include <array>
 #include <cstdint>
@@ -22,6 +23,7 @@ struct LayerShape {
   float norm_eps = 1e-5f;
   bool head_norm = false;         // queries and keys are normalized, head by head, before they turn
   DType dtype = DType::BFloat16;  // of weights, activations and adapter copies
+  float dropout = 0;              // of the adapters' inputs
   std::array<std::int64_t, kGroups> extra{};  // most extra columns of any layer's group
 
   std::int64_t query_size() const { return query_heads * head_dim; }
@@ -59,6 +61,7 @@ struct LayerWeights {
   std::array<kernels::AugmentedGroup, kGroups> groups;
   std::array<const void*, kGroups> bias{};  // of a group's outputs, null without
   std::array<GroupGradients, kGroups> gradients;
+  std::array<std::array<kernels::PhiloxKey, kernels::kMaxParts>, kGroups> dropout_keys{};
 };
 
 }  // namespace qlora::fused

@@ -26,8 +26,9 @@ struct LoraDropout {
     std::int64_t rank = 0;        // 0 without an adapter
     PhiloxKey key{};              // philox_key of the layer
   };
-  std::int64_t in = 0;     // features of the input, a multiple of kAugmentedUnit
-  std::int64_t extra = 0;  // rows of a, columns of out and g, a multiple of kRankUnit
+  std::int64_t features = 0;  // of the input
+  std::int64_t in = 0;        // the same with their padding, a multiple of kAugmentedUnit
+  std::int64_t extra = 0;     // rows of a, columns of out and g, a multiple of kRankUnit
   std::size_t count = 0;
   std::array<Part, kMaxParts> parts;
   float p = 0;  // 0 <= p < 1
@@ -50,8 +51,8 @@ void lora_reduce(const LoraDropout& lora, ConstRows x, DType dtype, std::int64_t
 void lora_expand(const LoraDropout& lora, ConstRows g, DType dtype, std::int64_t rows, Rows dx,
                  Stream stream);
 
-// x: [rows, in]; grad_a: float32 [ranks of all parts with their padding, in]; the padding is not
-// touched.
+// x: [rows, in]; grad_a: float32 [ranks of all parts with their padding, features]; the padding is
+// not touched.
 void lora_accumulate_a(const LoraDropout& lora, ConstRows g, ConstRows x, DType dtype,
                        std::int64_t rows, float* grad_a, Stream stream);
 

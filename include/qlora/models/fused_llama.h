@@ -15,18 +15,24 @@
 
 namespace qlora::models {
 
-// Documents side by side, each padded to the same length.
+// Rows of one length, each of one document or of several one behind another.
 struct TokenRows {
   std::int64_t rows = 0;
   std::int64_t length = 0;
-  std::span<const std::int64_t> ids;     // [rows, length]
-  std::span<const std::int64_t> labels;  // [rows, length], not shifted, -100 where not learnt
+  std::span<const std::int64_t> ids;  // [rows, length]
+  // [rows, length], not shifted, -100 where not learnt, as each document's first token
+  std::span<const std::int64_t> labels;
+  // Tokens of the documents, row by row; pads count with the last of their row.
+  std::span<const std::int64_t> documents;
+  std::span<const std::int64_t> names;  // [documents] kernels::sample_name, for dropout
 };
 
 struct FusedOptions {
-  std::int64_t rows = 1;    // most documents of a batch
-  std::int64_t length = 1;  // most tokens of one
-  std::int64_t memory = 0;  // bytes that the path may take
+  std::int64_t rows = 1;       // most of a batch
+  std::int64_t length = 1;     // most tokens of one
+  std::int64_t documents = 0;  // most of a batch; 0: one a row
+  std::uint64_t seed = 0;      // of dropout
+  std::int64_t memory = 0;     // bytes that the path may take
   // Nothing: what is fastest of all that fits into the memory.
   std::optional<fused::MemoryChoice> choice = {};
   // Layers' inputs wait for backward in host memory; nothing: where that is faster than to

@@ -38,4 +38,9 @@ class KvCache {
 // result: [batch, S, query heads · D].
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
+// The same where rows hold several documents (ForwardContext::documents) and no positions came
+// before: a query sees its own document alone.
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const std::vector<std::int64_t>& documents);
+
 }  // namespace qlora::nn

@@ -36,6 +36,8 @@ class LoraAdapter {
 
   double scaling() const { return scaling_; }
   double dropout() const { return dropout_; }
+  // Names the layer in the keys of its dropout.
+  std::uint64_t module_key() const { return module_key_; }
 
   at::Tensor a;  // [r, in], trainable
   at::Tensor b;  // [out, r], trainable

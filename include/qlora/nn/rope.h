@@ -20,6 +20,8 @@ class RopeTable {
   // x: [batch, S, heads, D] at positions offset .. offset + S - 1; the same shape back, rounded
   // once. Throws Error beyond the limit.
   at::Tensor rotate(const at::Tensor& x, std::int64_t offset);
+  // The same where `positions`, int64 [batch · S], says where each token stands; all below S.
+  at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions);
 
   struct Tables {
     at::Tensor cos, sin;  // [positions, 1, D/2]

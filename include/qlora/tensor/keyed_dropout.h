@@ -11,6 +11,7 @@ namespace qlora::tensor {
 struct DropoutTokens {
   at::Tensor samples;    // int64 [tokens]: kernels::sample_name of the token's sample
   at::Tensor positions;  // int64 [tokens]: position inside that sample
+  at::Tensor lengths;    // int64 [tokens]: tokens of that sample; not for dropout
 };
 
 // x: [..., features] with `tokens` rows in all. An element is kept with probability 1 - p and

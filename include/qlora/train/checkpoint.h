@@ -30,6 +30,7 @@ struct TrainerState {
   std::int64_t batch_size = 0;
   std::int64_t accumulation = 0;
   bool group_by_length = false;
+  bool packing = false;
 
   double epoch = 0;
   std::int64_t max_steps = 0;

@@ -74,6 +74,7 @@ struct TrainingConfig {
   std::optional<bool> activation_offloading;
   bool deterministic = false;
   bool group_by_length = false;
+  std::optional<double> neftune_noise_alpha;
   std::int64_t dataloader_num_workers = 0;
   double logging_steps = 10;
   IntervalStrategy save_strategy = IntervalStrategy::Steps;
@@ -130,6 +131,10 @@ struct TrainingConfig {
     v.field("adam_beta1", adam_beta1, "decay of the first moment", fraction_below_one());
     v.field("adam_beta2", adam_beta2, "decay of the second moment", fraction_below_one());
     v.field("adam_epsilon", adam_epsilon, "added to the denominator", at_least(0));
+    v.field("neftune_noise_alpha", neftune_noise_alpha,
+            "noise on the embeddings, uniform up to this over the root of (a sample's tokens x "
+            "hidden_size); 5 is usual, null is none",
+            at_least(0));
     v.field("max_grad_norm", max_grad_norm, "gradients are clipped to this norm; 0 is off",
             at_least(0));
   }

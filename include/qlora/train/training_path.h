@@ -14,9 +14,15 @@ struct TrainingPath {
   std::vector<MemoryItem> memory;             // what the fused path's run will hold on the GPU
 };
 
+// What a batch holds at most.
+struct LargestBatch {
+  std::int64_t row_tokens = 1;
+  std::int64_t row_documents = 1;
+};
+
 // The fused path where model, device and settings allow it, else the plain one; logs which, and
-// why. longest: tokens of the longest sample. Throws Error where the memory does not suffice.
+// why. Throws Error where the memory does not suffice.
 TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
-                                  std::int64_t longest);
+                                  const LargestBatch& largest);
 
 }  // namespace qlora::train
