@@ -1,6 +1,7 @@
 #include "qlora/train/benchmark.h"
 
 #include "clock.h"
+#include "model_shapes.h"
 #include "qlora/base/json.h"
 #include "qlora/base/random.h"
 #include "qlora/models/load.h"
@@ -10,44 +11,26 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
-#include <string_view>
 
 namespace qlora::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Shape {
-  std::string_view name, model_type;
-  std::int64_t hidden, intermediate, layers, heads, key_heads, head_dim, vocabulary, context;
-  double rope_theta;
-  bool tied;
-};
-
-// From the config.json that their authors published; EXAONE differs from Llama in names alone.
-constexpr Shape kShapes[] = {
-    {"exaone-3.5-2.4b", "llama", 2560, 7168, 30, 32, 8, 80, 102400, 32768, 1e6, true},
-    {"llama-2-7b", "llama", 4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e4, false},
-    {"llama-3-8b", "llama", 4096, 14336, 32, 32, 8, 128, 128256, 8192, 5e5, false},
-    {"qwen3-8b", "qwen3", 4096, 12288, 36, 32, 8, 128, 151936, 40960, 1e6, false},
-};
-
 Json shape_config(const std::string& name) {
-  const auto* shape = std::find_if(std::begin(kShapes), std::end(kShapes),
-                                   [&](const Shape& s) { return s.name == name; });
-  return {{"model_type", shape->model_type},
-          {"hidden_size", shape->hidden},
-          {"intermediate_size", shape->intermediate},
-          {"num_hidden_layers", shape->layers},
-          {"num_attention_heads", shape->heads},
-          {"num_key_value_heads", shape->key_heads},
-          {"head_dim", shape->head_dim},
-          {"vocab_size", shape->vocabulary},
-          {"max_position_embeddings", shape->context},
-          {"rope_theta", shape->rope_theta},
+  const ModelShape& shape = model_shape(name);
+  return {{"model_type", shape.model_type},
+          {"hidden_size", shape.hidden},
+          {"intermediate_size", shape.intermediate},
+          {"num_hidden_layers", shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"num_key_value_heads", shape.key_heads},
+          {"head_dim", shape.head_dim},
+          {"vocab_size", shape.vocabulary},
+          {"max_position_embeddings", shape.context},
+          {"rope_theta", shape.rope_theta},
           {"rms_norm_eps", 1e-5},
-          {"tie_word_embeddings", shape->tied}};
+          {"tie_word_embeddings", shape.tied}};
 }
 
 // The setting of every comparison with other programs: bf16 on NF4 with nested scales.
