@@ -61,7 +61,7 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   TrainingConfig config;
   config.per_device_train_batch_size = options.batch;
   config.gradient_accumulation_steps = options.accumulation;
-  config.max_steps = options.warmup + options.steps;
+  config.max_steps = options.warmup + options.rounds * options.steps;
   config.learning_rate = 1e-4;
   config.optim = Optim::Adamw8bit;
   config.bf16 = true;
@@ -69,6 +69,36 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   config.memory_limit = options.memory_limit;
   config.dataloader_num_workers = 1;
   return config;
+}
+
+// A trainer's updates, one after the other.
+class Updates {
+ public:
+  Updates(Trainer& trainer, c10::Device device) : trainer_(trainer), device_(device) {}
+
+  // As in training, each is queued while the one before it runs. Waits for the device at the end.
+  void run(std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) trainer_.queue_step(next_++);
+    trainer_.settle();
+    tensor::synchronize(device_);
+  }
+
+ private:
+  Trainer& trainer_;
+  c10::Device device_;
+  std::int64_t next_ = 0;
+};
+
+// Seconds of an update in each round, in ascending order.
+std::vector<double> time_rounds(Updates& updates, const TrainBenchmark& options) {
+  std::vector<double> seconds;
+  for (std::int64_t round = 0; round < options.rounds; ++round) {
+    const auto start = Clock::now();
+    updates.run(options.steps);
+    seconds.push_back(seconds_since(start) / static_cast<double>(options.steps));
+  }
+  std::ranges::sort(seconds);
+  return seconds;
 }
 
 }  // namespace
@@ -88,17 +118,11 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const auto fused = choose_training_path(*model, config, options.seq);
   Trainer trainer({.model = *model, .adapter = adapter, .train = batches, .fused = fused.get()},
                   config);
-  trainer.train_step(0);
-  tensor::synchronize(device);
+  Updates updates(trainer, device);
+  updates.run(1);
   const double first_step = seconds_since(begin);
-  std::vector<double> seconds;
-  for (std::int64_t step = 1; step < options.warmup + options.steps; ++step) {
-    const auto start = Clock::now();
-    trainer.train_step(step);
-    tensor::synchronize(device);
-    if (step >= options.warmup) seconds.push_back(seconds_since(start));
-  }
-  std::sort(seconds.begin(), seconds.end());
+  updates.run(options.warmup - 1);
+  const std::vector<double> seconds = time_rounds(updates, options);
   const double median = seconds[seconds.size() / 2];
   const auto gib = static_cast<double>(tensor::used_memory(device) - context) / (1 << 30);
   const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
