@@ -1,6 +1,7 @@
 #include "qlora/train/benchmark.h"
 
 #include "clock.h"
+#include "gpu_activity.h"
 #include "model_shapes.h"
 #include "qlora/base/json.h"
 #include "qlora/base/random.h"
@@ -11,11 +12,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 namespace qlora::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// The first pays for CUPTI's own start, the second is reported.
+constexpr std::int64_t kRecordedRounds = 2;
 
 Json shape_config(const std::string& name) {
   const ModelShape& shape = model_shape(name);
@@ -61,7 +66,7 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   TrainingConfig config;
   config.per_device_train_batch_size = options.batch;
   config.gradient_accumulation_steps = options.accumulation;
-  config.max_steps = options.warmup + options.rounds * options.steps;
+  config.max_steps = options.warmup + (options.rounds + kRecordedRounds) * options.steps;
   config.learning_rate = 1e-4;
   config.optim = Optim::Adamw8bit;
   config.bf16 = true;
@@ -101,6 +106,21 @@ std::vector<double> time_rounds(Updates& updates, const TrainBenchmark& options)
   return seconds;
 }
 
+// Comes last: recording takes memory and time of its own.
+void add_activity(Updates& updates, const TrainBenchmark& options, Json& figures) {
+  std::optional<GpuActivity> activity;
+  for (std::int64_t round = 0; round < kRecordedRounds; ++round) {
+    activity = record_gpu_activity([&] { updates.run(options.steps); });
+  }
+  if (!activity) return;
+  const auto per_step = [&](std::int64_t count) {
+    return static_cast<double>(count) / static_cast<double>(options.steps);
+  };
+  figures["gpu_kernels_per_step"] = per_step(activity->kernels);
+  figures["host_launches_per_step"] = per_step(activity->host_launches);
+  figures["gpu_busy_share"] = activity->busy_seconds / activity->wall_seconds;
+}
+
 }  // namespace
 
 std::string benchmark_training(const TrainBenchmark& options) {
@@ -126,19 +146,20 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const double median = seconds[seconds.size() / 2];
   const auto gib = static_cast<double>(tensor::used_memory(device) - context) / (1 << 30);
   const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
-  return Json{{"shape", options.shape},
-              {"seq", options.seq},
-              {"batch", options.batch},
-              {"accumulation", options.accumulation},
-              {"fused", fused != nullptr},
-              {"tokens_per_second", tokens / median},
-              {"step_seconds", median},
-              {"step_seconds_least", seconds.front()},
-              {"step_seconds_most", seconds.back()},
-              {"memory_gib", gib},
-              {"reserved_gib", static_cast<double>(tensor::peak_memory(device)) / (1 << 30)},
-              {"seconds_to_first_step", first_step}}
-      .dump(2);
+  Json figures{{"shape", options.shape},
+               {"seq", options.seq},
+               {"batch", options.batch},
+               {"accumulation", options.accumulation},
+               {"fused", fused != nullptr},
+               {"tokens_per_second", tokens / median},
+               {"step_seconds", median},
+               {"step_seconds_least", seconds.front()},
+               {"step_seconds_most", seconds.back()},
+               {"memory_gib", gib},
+               {"reserved_gib", static_cast<double>(tensor::peak_memory(device)) / (1 << 30)},
+               {"seconds_to_first_step", first_step}};
+  add_activity(updates, options, figures);
+  return figures.dump(2);
 }
 
 }  // namespace qlora::train
