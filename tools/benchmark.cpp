@@ -1,9 +1,10 @@
-// Measures how fast this machine trains.
+// Measures how fast this machine trains, and how near its kernels come to the GPU's limits.
 
 #include "qlora/train/benchmark.h"
 #include "qlora/base/error.h"
 #include "qlora/config/command_line.h"
 #include "qlora/tensor/bridge.h"
+#include "qlora/train/kernel_benchmark.h"
 
 #include <string_view>
 
@@ -17,13 +18,25 @@ int train_steps(const train::TrainBenchmark& options) {
   return 0;
 }
 
+int measure_kernels(const train::KernelBenchmark& options) {
+  train::benchmark_kernels(options);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const config::ProgramInfo info{
+  const config::ProgramInfo training{
       "benchmark train: measures training steps on random weights of a real model's shape.",
-      "The figures are one JSON object on standard output."};
+      "The figures are one JSON object on standard output. `benchmark kernels --help` describes\n"
+      "the other measurement."};
+  const config::ProgramInfo kernels{
+      "benchmark kernels: measures the CUDA kernels of training against the GPU's limits."};
   // The options follow the name of what is measured.
-  const bool named = argc > 1 && std::string_view(argv[1]) == "train";
-  return config::run_main<train::TrainBenchmark>(argc - named, argv + named, info, train_steps);
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "kernels") {
+    return config::run_main<train::KernelBenchmark>(argc - 1, argv + 1, kernels, measure_kernels);
+  }
+  const bool named = name == "train";
+  return config::run_main<train::TrainBenchmark>(argc - named, argv + named, training, train_steps);
 }

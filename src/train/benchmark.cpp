@@ -1,6 +1,8 @@
 #include "qlora/train/benchmark.h"
 
 #include "clock.h"
+#include "gpu_activity.h"
+#include "model_shapes.h"
 #include "qlora/base/json.h"
 #include "qlora/base/random.h"
 #include "qlora/models/load.h"
@@ -10,44 +12,30 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
-#include <string_view>
+#include <optional>
 
 namespace qlora::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct Shape {
-  std::string_view name, model_type;
-  std::int64_t hidden, intermediate, layers, heads, key_heads, head_dim, vocabulary, context;
-  double rope_theta;
-  bool tied;
-};
-
-// From the config.json that their authors published; EXAONE differs from Llama in names alone.
-constexpr Shape kShapes[] = {
-    {"exaone-3.5-2.4b", "llama", 2560, 7168, 30, 32, 8, 80, 102400, 32768, 1e6, true},
-    {"llama-2-7b", "llama", 4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e4, false},
-    {"llama-3-8b", "llama", 4096, 14336, 32, 32, 8, 128, 128256, 8192, 5e5, false},
-    {"qwen3-8b", "qwen3", 4096, 12288, 36, 32, 8, 128, 151936, 40960, 1e6, false},
-};
+// The first pays for CUPTI's own start, the second is reported.
+constexpr std::int64_t kRecordedRounds = 2;
 
 Json shape_config(const std::string& name) {
-  const auto* shape = std::find_if(std::begin(kShapes), std::end(kShapes),
-                                   [&](const Shape& s) { return s.name == name; });
-  return {{"model_type", shape->model_type},
-          {"hidden_size", shape->hidden},
-          {"intermediate_size", shape->intermediate},
-          {"num_hidden_layers", shape->layers},
-          {"num_attention_heads", shape->heads},
-          {"num_key_value_heads", shape->key_heads},
-          {"head_dim", shape->head_dim},
-          {"vocab_size", shape->vocabulary},
-          {"max_position_embeddings", shape->context},
-          {"rope_theta", shape->rope_theta},
+  const ModelShape& shape = model_shape(name);
+  return {{"model_type", shape.model_type},
+          {"hidden_size", shape.hidden},
+          {"intermediate_size", shape.intermediate},
+          {"num_hidden_layers", shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"num_key_value_heads", shape.key_heads},
+          {"head_dim", shape.head_dim},
+          {"vocab_size", shape.vocabulary},
+          {"max_position_embeddings", shape.context},
+          {"rope_theta", shape.rope_theta},
           {"rms_norm_eps", 1e-5},
-          {"tie_word_embeddings", shape->tied}};
+          {"tie_word_embeddings", shape.tied}};
 }
 
 // The setting of every comparison with other programs: bf16 on NF4 with nested scales.
@@ -78,7 +66,7 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   TrainingConfig config;
   config.per_device_train_batch_size = options.batch;
   config.gradient_accumulation_steps = options.accumulation;
-  config.max_steps = options.warmup + options.steps;
+  config.max_steps = options.warmup + (options.rounds + kRecordedRounds) * options.steps;
   config.learning_rate = 1e-4;
   config.optim = Optim::Adamw8bit;
   config.bf16 = true;
@@ -91,6 +79,51 @@ TrainingConfig training_config(const TrainBenchmark& options) {
 
 double gib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
+// A trainer's updates, one after the other.
+class Updates {
+ public:
+  Updates(Trainer& trainer, c10::Device device) : trainer_(trainer), device_(device) {}
+
+  // As in training, each is queued while the one before it runs. Waits for the device at the end.
+  void run(std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) trainer_.queue_step(next_++);
+    trainer_.settle();
+    tensor::synchronize(device_);
+  }
+
+ private:
+  Trainer& trainer_;
+  c10::Device device_;
+  std::int64_t next_ = 0;
+};
+
+// Seconds of an update in each round, in ascending order.
+std::vector<double> time_rounds(Updates& updates, const TrainBenchmark& options) {
+  std::vector<double> seconds;
+  for (std::int64_t round = 0; round < options.rounds; ++round) {
+    const auto start = Clock::now();
+    updates.run(options.steps);
+    seconds.push_back(seconds_since(start) / static_cast<double>(options.steps));
+  }
+  std::ranges::sort(seconds);
+  return seconds;
+}
+
+// Comes last: recording takes memory and time of its own.
+void add_activity(Updates& updates, const TrainBenchmark& options, Json& figures) {
+  std::optional<GpuActivity> activity;
+  for (std::int64_t round = 0; round < kRecordedRounds; ++round) {
+    activity = record_gpu_activity([&] { updates.run(options.steps); });
+  }
+  if (!activity) return;
+  const auto per_step = [&](std::int64_t count) {
+    return static_cast<double>(count) / static_cast<double>(options.steps);
+  };
+  figures["gpu_kernels_per_step"] = per_step(activity->kernels);
+  figures["host_launches_per_step"] = per_step(activity->host_launches);
+  figures["gpu_busy_share"] = activity->busy_seconds / activity->wall_seconds;
+}
+
 }  // namespace
 
 std::string benchmark_training(const TrainBenchmark& options) {
@@ -98,7 +131,8 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const c10::Device device = tensor::choose_device("cuda");
   const auto model = make_model(options, device);
   const TrainingConfig config = training_config(options);
-  const nn::LoraConfig lora{.r = options.r, .lora_alpha = 2 * options.r};
+  const nn::LoraConfig lora{
+      .r = options.r, .lora_alpha = 2 * options.r, .lora_dropout = options.lora_dropout};
   const io::AdapterConfig adapter = models::to_adapter_config(lora, options.shape);
   models::attach_lora(*model, adapter, lora.dtype, 1);
   const data::BatchPlan batches(
@@ -107,32 +141,28 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const TrainingPath path = choose_training_path(*model, config, {options.seq, 1});
   Trainer trainer(
       {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()}, config);
-  trainer.train_step(0);
-  tensor::synchronize(device);
+  Updates updates(trainer, device);
+  updates.run(1);
   const double first_step = seconds_since(begin);
-  std::vector<double> seconds;
-  for (std::int64_t step = 1; step < options.warmup + options.steps; ++step) {
-    const auto start = Clock::now();
-    trainer.train_step(step);
-    tensor::synchronize(device);
-    if (step >= options.warmup) seconds.push_back(seconds_since(start));
-  }
-  std::sort(seconds.begin(), seconds.end());
+  updates.run(options.warmup - 1);
+  const std::vector<double> seconds = time_rounds(updates, options);
   const double median = seconds[seconds.size() / 2];
   const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
-  return Json{{"shape", options.shape},
-              {"seq", options.seq},
-              {"batch", options.batch},
-              {"accumulation", options.accumulation},
-              {"fused", path.fused != nullptr},
-              {"tokens_per_second", tokens / median},
-              {"step_seconds", median},
-              {"step_seconds_least", seconds.front()},
-              {"step_seconds_most", seconds.back()},
-              {"memory_gib", gib(tensor::program_memory(device))},
-              {"planned_gib", gib(memory_sum(path.memory))},
-              {"seconds_to_first_step", first_step}}
-      .dump(2);
+  Json figures{{"shape", options.shape},
+               {"seq", options.seq},
+               {"batch", options.batch},
+               {"accumulation", options.accumulation},
+               {"lora_dropout", options.lora_dropout},
+               {"fused", path.fused != nullptr},
+               {"tokens_per_second", tokens / median},
+               {"step_seconds", median},
+               {"step_seconds_least", seconds.front()},
+               {"step_seconds_most", seconds.back()},
+               {"memory_gib", gib(tensor::program_memory(device))},
+               {"planned_gib", gib(memory_sum(path.memory))},
+               {"seconds_to_first_step", first_step}};
+  add_activity(updates, options, figures);
+  return figures.dump(2);
 }
 
 }  // namespace qlora::train

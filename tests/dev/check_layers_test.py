@@ -72,6 +72,7 @@ class CheckLayers(support.TreeTest):
                               ("torch/csrc/distributed/c10d/TCPStore.hpp", "dist"),
                               ("cudnn_frontend.h", "kernels"), ("sqlite3.h", "serve")):
             self.assert_breach("src/train/a.cpp", f"#include <{header}>\n", "belongs to " + owner)
+        self.assert_breach("src/run/a.cpp", "#include <cupti.h>\n", "belongs to train")
 
     def test_test_names_a_library_above_its_module(self):
         self.assert_breach("tests/kernels/a_test.cpp", "#include <ATen/ATen.h>\n", "belongs to")

@@ -44,6 +44,7 @@ LIBRARIES = [
     (r"(cuda|cub|cooperative_groups|mma|math_constants|nvml)\w*(/[\w./]+)?(\.h|\.cuh)?$",
      {"kernels", "fused", "tensor", "nn", "optim", "models", "run", "train"}),
     (r"cudnn\w*\.h", {"kernels"}),
+    (r"cupti\w*\.h", {"train"}),
     (r"gtest/|gmock/", set()),
     (r"[a-z_]+$", None),  # C++'s own
     (r"(sys|linux|net|netinet|arpa)/", None),
