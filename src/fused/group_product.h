@@ -22,7 +22,7 @@ class GroupProduct {
   // own, since each layer of the group has another mask.
   struct Dropout {
     float rate;
-    const std::array<kernels::PhiloxKey, kernels::kMaxParts>& keys;
+    const std::array<PhiloxKey, kernels::kMaxParts>& keys;
     const std::int64_t* samples;    // [tokens]
     const std::int64_t* positions;  // [tokens]
   };

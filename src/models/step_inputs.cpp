@@ -55,11 +55,11 @@ StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t lo
   auto* lists = device_.mutable_data_ptr<std::int32_t>();
   view_ = {.ids = lists + layout_.ids,
            .positions = lists + layout_.positions,
-           .samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples),
-           .wide_positions = reinterpret_cast<const std::int64_t*>(lists + layout_.wide_positions),
            .documents = {.starts = lists + layout_.starts,
                          .lengths = lengths_.mutable_data_ptr<std::int32_t>(),
                          .offsets = offsets_.mutable_data_ptr<std::int64_t>()},
+           .samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples),
+           .wide_positions = reinterpret_cast<const std::int64_t*>(lists + layout_.wide_positions),
            .labelled = lists + layout_.labelled,
            .labels = lists + layout_.labels,
            .loss_scale = reinterpret_cast<const float*>(lists + layout_.scale),

@@ -119,7 +119,8 @@ TEST(GpuKernelBenchmark, WritesTheFiguresOfTheChosenRows) {
   const Json json = read_json(file);
   EXPECT_GT(json["roof_tb_per_second"].get<double>(), 0);
   EXPECT_GT(json["roof_tflop_per_second"].get<double>(), 0);
-  ASSERT_EQ(json["kernels"].size(), 5u);  // both roofs, rms_norm and its gradient, dropout
+  // Both roofs, rms_norm and its gradient, dropout, scatter_rows.
+  ASSERT_EQ(json["kernels"].size(), 6u);
   EXPECT_EQ(json["kernels"][2]["kernel"].get<std::string>(), "rms_norm");
   for (const Json& figure : json["kernels"]) EXPECT_GT(figure["microseconds"].get<double>(), 0);
 }

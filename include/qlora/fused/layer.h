@@ -61,7 +61,7 @@ struct LayerWeights {
   std::array<kernels::AugmentedGroup, kGroups> groups;
   std::array<const void*, kGroups> bias{};  // of a group's outputs, null without
   std::array<GroupGradients, kGroups> gradients;
-  std::array<std::array<kernels::PhiloxKey, kernels::kMaxParts>, kGroups> dropout_keys{};
+  std::array<std::array<PhiloxKey, kernels::kMaxParts>, kGroups> dropout_keys{};
 };
 
 }  // namespace qlora::fused

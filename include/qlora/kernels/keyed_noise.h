@@ -2,7 +2,8 @@
 // Uniform noise whose every value has a name, as dropout's decisions have (dropout.h): that of
 // feature f at position t of sample s is a pure function of (key, s, t, f).
 //
-//   out[r, f] = scales[r] * (2 * to_unit_float(word of dropout.h) - 1)
+//   word = philox(counter {f / 4, t, low 32 bits of s, high 32 bits of s}, philox_key)[f % 4]
+//   out[r, f] = scales[r] * (2 * to_unit_float(word) - 1)
 
 #include "qlora/kernels/dropout.h"
 
