@@ -1,4 +1,4 @@
-// A record of the file, native byte order (the file dies with its process):
+// A record of the file, native byte order:
 //   0   i64  id
 //   8   i64  line
 //   16  i32  file
@@ -9,13 +9,7 @@
 #include "data/sample_writer.h"
 #include "qlora/base/error.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <string>
 #include <utility>
 
 namespace qlora::data {
@@ -33,60 +27,7 @@ struct Header {
 };
 static_assert(sizeof(Header) == 24);
 
-// The Filesystem Hierarchy Standard's place for temporary files that may be large: unlike /tmp,
-// which may lie in memory, it is on a disk.
-std::string temporary_folder() {
-  const char* const chosen = std::getenv("TMPDIR");
-  return chosen != nullptr && *chosen != '\0' ? chosen : "/var/tmp";
-}
-
 }  // namespace
-
-// A file without a name, gone when it is closed.
-class SampleFile {
- public:
-  SampleFile() : folder_(temporary_folder()) {
-    std::string name = folder_ + "/qlora-samples-XXXXXX";
-    descriptor_ = ::mkostemp(name.data(), O_CLOEXEC);
-    if (descriptor_ < 0 || ::unlink(name.c_str()) != 0) fail_io("made");
-  }
-  ~SampleFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  SampleFile(const SampleFile&) = delete;
-  SampleFile& operator=(const SampleFile&) = delete;
-
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) fail_io("written");
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-  }
-
-  void read(std::int64_t offset, std::span<std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t count = ::pread(descriptor_, bytes.data(), bytes.size(), offset);
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) fail_io("read");
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-      offset += count;
-    }
-  }
-
- private:
-  [[noreturn]] void fail_io(std::string_view action) const {
-    fail("{}: the temporary file of tokens cannot be {}: {}; set TMPDIR to a folder with room",
-         folder_, action, std::strerror(errno));
-  }
-
-  std::string folder_;
-  int descriptor_ = -1;
-};
-
-SampleWriter::SampleWriter() = default;
-SampleWriter::~SampleWriter() = default;
 
 void SampleWriter::append(const Sample& sample) {
   QLORA_ASSERT(sample.ids.size() == sample.labels.size());

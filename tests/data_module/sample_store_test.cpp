@@ -104,7 +104,7 @@ TEST(SampleStore, NamesTheFolderThatCannotBeWritten) {
   const std::string message = qlora::test::message_of([] { SampleStore store(samples(1)); });
   before == nullptr ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", kept.c_str(), 1);
   EXPECT_EQ(message,
-            "/nowhere: the temporary file of tokens cannot be made: No such file or directory; "
+            "/nowhere: the file of tokens cannot be made: No such file or directory; "
             "set TMPDIR to a folder with room");
 }
 

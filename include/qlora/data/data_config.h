@@ -81,6 +81,7 @@ struct DataConfig {
   std::int64_t max_length = 1024;  // tokens, TRL's default
   TruncationMode truncation_mode = TruncationMode::KeepStart;
   bool packing = false;
+  std::optional<std::string> cache_dir;
 
   std::size_t train_sources() const {
     const auto* list = std::get_if<std::vector<std::string>>(&train);
@@ -121,6 +122,9 @@ struct DataConfig {
     v.field("packing", packing,
             "fill rows of max_length tokens with several samples each, by best fit over all of "
             "them; a sample sees itself alone");
+    v.field("cache_dir", cache_dir,
+            "folder of tokenized samples, which runs share; null is $XDG_CACHE_HOME/qlora, else "
+            "~/.cache/qlora; an empty text keeps none");
   }
 };
 
