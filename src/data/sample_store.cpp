@@ -3,12 +3,14 @@
 //   8   i64  line
 //   16  i32  file
 //   20  u32  tokens n
-//   24  u32  x n: the token in bits 0 to 30, whether it is learned in bit 31
+//   24  f32  weight
+//   28  u32  x n: the token in bits 0 to 30, whether it is learned in bit 31
 #include "qlora/data/sample_store.h"
 
 #include "data/sample_writer.h"
 #include "qlora/base/error.h"
 
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -24,21 +26,24 @@ struct Header {
   std::int64_t line;
   std::int32_t file;
   std::uint32_t tokens;
+  float weight;
 };
-static_assert(sizeof(Header) == 24);
+constexpr std::size_t kHeaderBytes = 28;
+static_assert(offsetof(Header, weight) + sizeof(float) == kHeaderBytes);
 
 }  // namespace
 
 void SampleWriter::append(const Sample& sample) {
   QLORA_ASSERT(sample.ids.size() == sample.labels.size());
   const Header header{sample.id, sample.line, sample.file,
-                      static_cast<std::uint32_t>(sample.ids.size())};
+                      static_cast<std::uint32_t>(sample.ids.size()), sample.weight};
   const auto put = [this](const auto& value) {
     const auto bytes = std::as_bytes(std::span(&value, 1));
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
   };
   const std::size_t before = buffer_.size();
-  put(header);
+  const auto header_bytes = std::as_bytes(std::span(&header, 1)).first(kHeaderBytes);
+  buffer_.insert(buffer_.end(), header_bytes.begin(), header_bytes.end());
   for (std::size_t i = 0; i < sample.ids.size(); ++i) {
     const bool learned = sample.labels[i] != kNotLearned;
     put(static_cast<std::uint32_t>(sample.ids[i]) | (learned ? kLearnedBit : 0));
@@ -69,18 +74,19 @@ SampleStore::SampleStore(std::span<const Sample> samples) {
 
 Sample SampleStore::get(std::int64_t i) const {
   const auto [offset, length, copy] = entry(i);
-  std::vector<std::byte> record(sizeof(Header) + static_cast<std::size_t>(length) * 4);
+  std::vector<std::byte> record(kHeaderBytes + static_cast<std::size_t>(length) * 4);
   file_->read(offset, record);
   Header header{};
-  std::memcpy(&header, record.data(), sizeof(Header));
+  std::memcpy(&header, record.data(), kHeaderBytes);
   QLORA_ASSERT(header.tokens == static_cast<std::uint32_t>(length));
   Sample sample;
   sample.id = header.id + copy * kCopyStride;
   sample.file = header.file;
   sample.line = header.line;
+  sample.weight = header.weight;
   sample.ids.resize(header.tokens);
   sample.labels.resize(header.tokens);
-  std::memcpy(sample.ids.data(), record.data() + sizeof(Header), record.size() - sizeof(Header));
+  std::memcpy(sample.ids.data(), record.data() + kHeaderBytes, record.size() - kHeaderBytes);
   for (std::size_t t = 0; t < sample.ids.size(); ++t) {
     const auto bits = static_cast<std::uint32_t>(sample.ids[t]);
     sample.ids[t] = static_cast<std::int32_t>(bits & ~kLearnedBit);

@@ -133,10 +133,10 @@ TokenCache::TokenCache(const DataConfig& config, const text::Tokenizer& tokenize
       }
       key["sources"].push_back({source.name, files});
     }
-  } catch (const std::exception&) {
-    return;  // reading the rows says what is wrong
+    key_ = key.dump();
+  } catch (const std::exception&) {  // a path that is not UTF-8; else reading says what is wrong
+    return;
   }
-  key_ = key.dump();
   path_ = folder / fmt::format("{:016x}.samples", stable_hash(key_));
 }
 
@@ -180,7 +180,8 @@ SampleStore TokenCache::keep(SampleWriter& samples, std::span<const std::string>
   if (path_.empty()) return samples.finish();
   Json text{{"key", key_}, {"files", files}, {"sources", Json::array()}};
   for (const SourceStats& source : sources) text["sources"].push_back(to_json(source));
-  return samples.finish_as(path_, text.dump());
+  // What a skipped row's error quotes need not be UTF-8.
+  return samples.finish_as(path_, text.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace qlora::data

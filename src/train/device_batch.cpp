@@ -2,6 +2,8 @@
 
 #include "qlora/base/error.h"
 
+#include <algorithm>
+
 namespace qlora::train {
 namespace {
 
@@ -29,11 +31,19 @@ DeviceBatch to_device(const data::Batch& batch, c10::Device device) {
     }
   }
   const std::int64_t cells = batch.rows * batch.length;
+  at::Tensor weights;
+  if (std::ranges::any_of(batch.weights, [](float weight) { return weight != 1; })) {
+    weights = at::tensor(at::ArrayRef<float>(batch.weights), at::kFloat)
+                  .repeat_interleave(tensor_of(documents, {std::ssize(documents)}))
+                  .view({batch.rows, batch.length})
+                  .to(device);
+  }
   return {.ids = tensor_of(batch.input_ids, {batch.rows, batch.length}).to(device),
           .labels = tensor_of(batch.labels, {batch.rows, batch.length}).to(device),
           .tokens = {.samples = tensor_of(samples, {cells}).to(device),
                      .positions = tensor_of(positions, {cells}).to(device),
                      .lengths = tensor_of(lengths, {cells}).to(device)},
+          .label_weights = weights,
           .documents = batch.packed() ? documents : std::vector<std::int64_t>()};
 }
 

@@ -55,9 +55,9 @@ StepResult Trainer::train_step(std::int64_t step) {
   const UpdateWindow window = plan_.window(step);
   const std::vector<data::Batch> batches = take_batches(window);
   StepResult result;
-  std::int64_t labels = 0;
+  double labels = 0;
   for (const data::Batch& batch : batches) {
-    labels += batch.label_count;
+    labels += batch.label_weight;
     result.tokens += batch.token_count;
   }
   result.loss = accumulate(batches, window.epoch, labels);
@@ -91,8 +91,8 @@ std::vector<data::Batch> Trainer::take_batches(const UpdateWindow& window) {
 }
 
 double Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
-                           std::int64_t labels) {
-  const double scale = scaler_.scale() / static_cast<double>(labels);
+                           double labels) {
+  const double scale = scaler_.scale() / labels;
   double sum = 0;
   if (parts_.fused != nullptr) {
     parts_.fused->begin_update();
@@ -103,7 +103,7 @@ double Trainer::accumulate(const std::vector<data::Batch>& batches, std::int64_t
   } else {
     for (const data::Batch& batch : batches) sum += accumulate_plain(batch, epoch, scale);
   }
-  return sum / static_cast<double>(labels);
+  return sum / labels;
 }
 
 double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale) {
@@ -112,6 +112,7 @@ double Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, d
                                    .tokens = inputs.tokens,
                                    .neftune_noise_alpha = config_.neftune_noise_alpha.value_or(0),
                                    .documents = inputs.documents,
+                                   .label_weights = inputs.label_weights,
                                    .seed = static_cast<std::uint64_t>(config_.seed),
                                    .epoch = static_cast<std::uint32_t>(epoch),
                                    .recompute_activations = config_.gradient_checkpointing};

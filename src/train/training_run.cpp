@@ -66,8 +66,9 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));
-  if (config.data.packing) {
-    log::info("the plain path trains: data.packing is set");
+  if (config.data.packing || config.data.weight_column) {
+    log::info("the plain path trains: data.{} is set",
+              config.data.packing ? "packing" : "weight_column");
   } else {
     fused_ = choose_training_path(*model_, config.training, train_->longest());
   }

@@ -75,6 +75,7 @@ struct DataConfig {
   DataFormat format = DataFormat::Auto;
   std::optional<std::string> prompt_template;
   std::vector<std::string> rename_columns;
+  std::optional<std::string> weight_column;
   SampleBy sample_by = SampleBy::Line;
   OnError on_error = OnError::Stop;
   std::optional<std::int64_t> max_samples;
@@ -111,6 +112,8 @@ struct DataConfig {
             "a prompt in place of the chat template: alpaca, dolly, or a text with {columns}, "
             "learned from the last one on or between {% generation %} and {% endgeneration %}");
     v.field("rename_columns", rename_columns, "columns under other names: [query=instruction]");
+    v.field("weight_column", weight_column,
+            "column of a number above 0 that weighs the sample's tokens in the loss; null: all 1");
     v.field("sample_by", sample_by, "what a row of a .txt file is");
     v.field("on_error", on_error, "what a bad row does: skip counts it and goes on");
     v.field("max_samples", max_samples, "at most so many samples of each source, from its start",

@@ -56,8 +56,7 @@ class Trainer {
  private:
   std::vector<data::Batch> take_batches(const UpdateWindow& window);
   // Forward and backward of an update's micro-batches; the mean loss over their labels.
-  double accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch,
-                    std::int64_t labels);
+  double accumulate(const std::vector<data::Batch>& batches, std::int64_t epoch, double labels);
   // The same for one micro-batch on the plain path; the loss summed over its labels.
   double accumulate_plain(const data::Batch& batch, std::int64_t epoch, double scale);
   void report(const StepResult& result);
