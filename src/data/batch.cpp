@@ -34,7 +34,9 @@ Batch make_batch(std::span<const std::vector<Sample>> rows, std::int64_t pad_id)
       at += std::ssize(sample.ids);
       batch.lengths.push_back(std::ssize(sample.ids));
       batch.sample_ids.push_back(sample.id);
+      batch.weights.push_back(sample.weight);
       batch.label_count += sample.label_count();
+      batch.label_weight += static_cast<double>(sample.label_count()) * double{sample.weight};
       batch.token_count += batch.lengths.back();
     }
     batch.samples_in_row.push_back(std::ssize(samples));

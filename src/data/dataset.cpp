@@ -1,9 +1,12 @@
 #include "qlora/data/dataset.h"
 
 #include "data/source_reader.h"
+#include "data/token_cache.h"
 #include "qlora/base/random.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 namespace qlora::data {
@@ -60,6 +63,26 @@ void weigh(Dataset& dataset, const std::vector<double>& weights, std::uint64_t s
   if (dataset.train.empty()) fail("data.weights: they leave no sample to train on");
 }
 
+// The samples of the sources; appends to the data set's lists of files and of sources.
+SampleStore read_sources(const DataConfig& config, const text::Tokenizer& tokenizer,
+                         const std::vector<DataSource>& sources, Dataset& dataset) {
+  const std::size_t first_file = dataset.files.size();
+  const std::size_t first_source = dataset.sources.size();
+  TokenCache cache(config, tokenizer, sources, first_file);
+  if (std::optional<TokenizedSources> found = cache.find()) {
+    std::ranges::move(found->files, std::back_inserter(dataset.files));
+    std::ranges::move(found->sources, std::back_inserter(dataset.sources));
+    return found->samples;
+  }
+  SourceReader reader(config, tokenizer, dataset.files);
+  SampleWriter samples(cache.make_file());
+  for (const DataSource& source : sources) {
+    dataset.sources.push_back(reader.read(source, samples));
+  }
+  return cache.keep(samples, std::span(dataset.files).subspan(first_file),
+                    std::span(dataset.sources).subspan(first_source));
+}
+
 }  // namespace
 
 Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
@@ -68,18 +91,10 @@ Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
   std::vector<DataSource> validation;
   if (config.validation) validation = find_sources(*config.validation, "data.validation");
   Dataset dataset;
-  const auto read = [&](const std::vector<DataSource>& sources) {
-    SourceReader reader(config, tokenizer, dataset.files);
-    SampleWriter samples;
-    for (const DataSource& source : sources) {
-      dataset.sources.push_back(reader.read(source, samples));
-    }
-    return samples.finish();
-  };
-  dataset.train = read(train);
+  dataset.train = read_sources(config, tokenizer, train, dataset);
   if (config.validation_split > 0) split(dataset, config.validation_split, seed);
   if (!config.weights.empty()) weigh(dataset, config.weights, seed);
-  if (config.validation) dataset.validation = read(validation);
+  if (config.validation) dataset.validation = read_sources(config, tokenizer, validation, dataset);
   return dataset;
 }
 

@@ -7,6 +7,7 @@
 #include "qlora/base/text_util.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace qlora::data {
 namespace {
@@ -156,11 +157,31 @@ std::vector<SourceReader::Outcome> SourceReader::read_row(const RowReader& reade
   Json columns = reader.parse(row);
   rename(columns);
   const std::string where = fmt::format("{}:{}", files_.back(), row.line);
+  const float weight = weight_of(columns, where);
   std::vector<Outcome> outcomes;
   for (const Example& example : examples_of(columns, where)) {
     outcomes.push_back(encode(example, where));
+    for (Sample& sample : outcomes.back().samples) sample.weight = weight;
   }
   return outcomes;
+}
+
+// A number, or the text of one, as CSV has it.
+float SourceReader::weight_of(const Json& columns, const std::string& where) const {
+  if (!config_.weight_column) return 1;
+  const auto found = columns.find(*config_.weight_column);
+  if (found == columns.end()) {
+    fail_row(RowFault::MissingColumn, "{}: no column '{}', which data.weight_column names", where,
+             *config_.weight_column);
+  }
+  const Json value =
+      found->is_string() ? Json::parse(found->get<std::string>(), nullptr, false) : *found;
+  const float weight = value.is_number() ? value.get<float>() : 0;
+  if (!(weight > 0 && std::isfinite(weight))) {
+    fail_row(RowFault::WrongType, "{}: '{}' is {}; expected a number above 0", where,
+             *config_.weight_column, found->dump());
+  }
+  return weight;
 }
 
 void SourceReader::rename(Json& columns) const {

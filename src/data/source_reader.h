@@ -39,7 +39,7 @@ class SourceReader {
   };
   // What became of one row.
   struct Result {
-    std::vector<Outcome> outcomes;
+    std::vector<Outcome> outcomes;  // in the order of the row's examples
     std::optional<RowError> problem;
   };
   struct Skips {
@@ -55,6 +55,7 @@ class SourceReader {
   std::vector<Example> fill_template(const Json& columns, const std::string& where) const;
   Outcome encode(const Example& example, const std::string& where) const;
   void rename(Json& columns) const;
+  float weight_of(const Json& columns, const std::string& where) const;
   bool has_enough() const;
   void add(Result& result, std::int64_t line, SampleWriter& samples);
   void append(const Sample& sample, SampleWriter& samples);

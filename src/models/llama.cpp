@@ -120,11 +120,16 @@ at::Tensor Llama::loss_sum(const at::Tensor& hidden, const at::Tensor& labels,
   const at::Tensor rows =
       hidden.slice(1, 0, -1).reshape({-1, hidden.size(2)}).index_select(0, labelled);
   const at::Tensor wanted = targets.index_select(0, labelled);
+  at::Tensor weights;
+  if (context.label_weights.defined()) {
+    weights = context.label_weights.slice(1, 1).reshape({-1}).index_select(0, labelled);
+  }
   if (const at::Tensor* weight = plain_head_weight()) {
-    return tensor::linear_cross_entropy(rows, weight->to(dtype_), wanted);
+    return tensor::linear_cross_entropy(rows, weight->to(dtype_), wanted, weights);
   }
   const at::Tensor wide = logits(rows, context).to(table_dtype(dtype_));
-  return at::cross_entropy_loss(wide, wanted, {}, at::Reduction::Sum);
+  if (!weights.defined()) return at::cross_entropy_loss(wide, wanted, {}, at::Reduction::Sum);
+  return at::cross_entropy_loss(wide, wanted, {}, at::Reduction::None).mul(weights).sum();
 }
 
 const at::Tensor* Llama::plain_head_weight() {

@@ -9,6 +9,8 @@
 #include <c10/core/ScalarType.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
 namespace qlora::tensor {
 namespace {
 
@@ -20,7 +22,8 @@ constexpr std::int64_t kChunkRows = 256;
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
-                            const at::Tensor& weight, const at::Tensor& labels) {
+                            const at::Tensor& weight, const at::Tensor& labels,
+                            const std::optional<at::Tensor>& row_weights) {
     const auto wide = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const bool wants_weight = weight.requires_grad();
     at::Tensor d_hidden = at::empty_like(hidden);
@@ -33,10 +36,16 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       const at::Tensor label = labels.slice(0, begin, end).unsqueeze(1);
       at::Tensor logits = at::linear(h, weight).to(wide);
       const at::Tensor normalizer = logits.logsumexp(1, /*keepdim=*/true);
-      loss += (normalizer - logits.gather(1, label)).sum();
+      at::Tensor losses = normalizer - logits.gather(1, label);
       // d loss / d logits = softmax - onehot, in the logits' own memory.
       logits.sub_(normalizer).exp_();
       logits.scatter_add_(1, label, at::full_like(label, -1, logits.options()));
+      if (row_weights) {
+        const at::Tensor factor = row_weights->slice(0, begin, end).unsqueeze(1);
+        losses.mul_(factor);
+        logits.mul_(factor);
+      }
+      loss += losses.sum();
       const at::Tensor d_logits = logits.to(hidden.scalar_type());
       d_hidden.slice(0, begin, end).copy_(d_logits.matmul(weight));
       if (wants_weight) d_weight.addmm_(d_logits.t().to(wide), h.to(wide));
@@ -57,15 +66,16 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
       const auto dtype = static_cast<at::ScalarType>(context->saved_data["weight_dtype"].toInt());
       d_weight = (saved[1] * scale).to(dtype);
     }
-    return {d_hidden, d_weight, at::Tensor()};
+    return {d_hidden, d_weight, at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
-                                const at::Tensor& labels) {
-  return LinearCrossEntropy::apply(hidden, weight, labels);
+                                const at::Tensor& labels, const at::Tensor& row_weights) {
+  return LinearCrossEntropy::apply(
+      hidden, weight, labels, row_weights.defined() ? std::optional(row_weights) : std::nullopt);
 }
 
 }  // namespace qlora::tensor

@@ -1,6 +1,7 @@
 #include "text/bpe_tokenizer.h"
 
 #include "qlora/base/error.h"
+#include "text/definition.h"
 #include "text/unicode.h"
 #include "text/word_cache.h"
 
@@ -20,6 +21,16 @@ std::vector<AddedToken> select(const std::vector<AddedToken>& added, const Norma
   return chosen;
 }
 
+std::uint64_t hash_of(const BpeDescription& d) {
+  Definition all;
+  for (const std::string& token : d.tokens) all.add(token);
+  const auto merges = std::as_bytes(std::span(d.merges));
+  all.add(std::string_view(reinterpret_cast<const char*>(merges.data()), merges.size()));
+  all.add(d.added).add(d.normalizer.dump()).add(d.pre_tokenizer.dump());
+  all.add(d.ignore_merges).add(d.byte_fallback).add(d.unknown).add(d.fuse_unknown);
+  return all.add(d.strips_first_space).add(d.prefix_token).hash();
+}
+
 // For a vocabulary of characters.
 std::string decoded_piece(const std::string& token) {
   const auto byte = byte_of_piece(token);
@@ -36,7 +47,8 @@ struct BpeTokenizer::Scratch {
 };
 
 BpeTokenizer::BpeTokenizer(BpeDescription description, std::string_view where)
-    : normalizer_(description.normalizer, where),
+    : Tokenizer(hash_of(description)),
+      normalizer_(description.normalizer, where),
       pre_tokenizer_(description.pre_tokenizer, where),
       model_(description, pre_tokenizer_.byte_level()),
       raw_added_(select(description.added, normalizer_, false), where),

@@ -1,6 +1,7 @@
 #include "text/sentencepiece_tokenizer.h"
 
 #include "qlora/base/error.h"
+#include "text/definition.h"
 #include "text/sentencepiece_proto.h"
 #include "text/unicode.h"
 
@@ -45,7 +46,7 @@ std::optional<std::int32_t> known(int id) {
 SentencePieceTokenizer::SentencePieceTokenizer(std::string_view proto,
                                                std::vector<AddedToken> added, bool legacy,
                                                std::string_view where)
-    : legacy_(legacy) {
+    : Tokenizer(Definition().add(proto).add(added).add(legacy).hash()), legacy_(legacy) {
   const SentencePieceModel model = parse_sentencepiece(proto, where);
   prefix_ = model.add_dummy_prefix;
   processor_ = open_processor(proto, where);

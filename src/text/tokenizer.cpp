@@ -4,6 +4,7 @@
 #include "qlora/base/text_util.h"
 #include "qlora/text/stream_decoder.h"
 #include "qlora/text/utf8.h"
+#include "text/definition.h"
 
 namespace qlora::text {
 namespace {
@@ -37,6 +38,16 @@ void check_ranges(std::string_view text, std::span<const TextRange> plain) {
 }
 
 }  // namespace
+
+std::uint64_t Tokenizer::definition_hash() const {
+  if (definition_hash_ == 0) return 0;
+  Definition all;
+  all.add(definition_hash_).add(settings_.bos).add(settings_.eos).add(settings_.pad);
+  all.add(settings_.stop_ids.size());
+  for (const std::int32_t id : settings_.stop_ids) all.add(id);
+  all.add(settings_.bos_token).add(settings_.eos_token).add(settings_.pad_token);
+  return all.add(settings_.add_bos).add(settings_.chat_template).hash();
+}
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
   const TextRange whole{0, text.size()};

@@ -2,6 +2,8 @@
 
 #include "qlora/base/error.h"
 
+#include <algorithm>
+
 namespace qlora::train {
 namespace {
 
@@ -39,11 +41,19 @@ DeviceBatch to_device(const data::Batch& batch, std::int64_t epoch, c10::Device 
     for (std::int64_t t = 0; t < cells; ++t) positions.push_back(t);
   }
   const std::int64_t cells = batch.rows * batch.length;
+  at::Tensor weights;
+  if (std::ranges::any_of(batch.weights, [](float weight) { return weight != 1; })) {
+    weights = at::tensor(at::ArrayRef<float>(batch.weights), at::kFloat)
+                  .repeat_interleave(tensor_of(documents.lengths, {std::ssize(documents.lengths)}))
+                  .view({batch.rows, batch.length})
+                  .to(device);
+  }
   return {.ids = tensor_of(batch.input_ids, {batch.rows, batch.length}).to(device),
           .labels = tensor_of(batch.labels, {batch.rows, batch.length}).to(device),
           .tokens = {.samples = tensor_of(samples, {cells}).to(device),
                      .positions = tensor_of(positions, {cells}).to(device),
                      .lengths = tensor_of(lengths, {cells}).to(device)},
+          .label_weights = weights,
           .documents = batch.packed() ? documents.lengths : std::vector<std::int64_t>()};
 }
 

@@ -69,10 +69,10 @@ std::optional<StepResult> Trainer::queue_step(std::int64_t step) {
   const std::vector<data::Batch> batches = take_batches(window);
   Queued next{.step = step};
   for (const data::Batch& batch : batches) {
-    next.labels += batch.label_count;
+    next.labels += batch.label_weight;
     next.result.tokens += batch.token_count;
   }
-  accumulate(batches, window.epoch, scaler_.scale() / static_cast<double>(next.labels));
+  accumulate(batches, window.epoch, scaler_.scale() / next.labels);
   const std::optional<StepResult> before = settle();
   losses_.send();
   losses_.value().zero_();
@@ -87,7 +87,7 @@ std::optional<StepResult> Trainer::settle() {
   if (!queued_) return std::nullopt;
   const Queued queued = *std::exchange(queued_, std::nullopt);
   StepResult result = queued.result;
-  result.loss = losses_.wait().item<double>() / static_cast<double>(queued.labels);
+  result.loss = losses_.wait().item<double>() / queued.labels;
   const optim::StepOutcome outcome = optimizer_.outcome();
   result.gradient_norm = outcome.gradient_norm;
   const bool good = outcome.updated && std::isfinite(result.loss);
@@ -130,6 +130,7 @@ void Trainer::accumulate_plain(const data::Batch& batch, std::int64_t epoch, dou
                                    .tokens = inputs.tokens,
                                    .neftune_noise_alpha = config_.neftune_noise_alpha.value_or(0),
                                    .documents = inputs.documents,
+                                   .label_weights = inputs.label_weights,
                                    .seed = static_cast<std::uint64_t>(config_.seed),
                                    .recompute_activations = config_.gradient_checkpointing};
   const at::Tensor hidden = parts_.model.hidden_states(inputs.ids, context);

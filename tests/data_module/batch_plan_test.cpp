@@ -51,6 +51,7 @@ bool is_permutation_of(std::vector<std::int64_t> ids, std::int64_t count) {
 TEST(Batch, PadsOnTheRightAndLearnsNoFirstToken) {
   auto samples = list_of({3, 5});
   samples[0].labels = {0, 0, 0};
+  samples[1].weight = 0.25f;
   const Batch batch = make_batch(std::vector<std::vector<Sample>>{{samples[0]}, {samples[1]}}, 99);
   EXPECT_EQ(batch.rows, 2);
   EXPECT_EQ(batch.length, 5);
@@ -62,6 +63,8 @@ TEST(Batch, PadsOnTheRightAndLearnsNoFirstToken) {
   EXPECT_EQ(batch.lengths, (std::vector<std::int64_t>{3, 5}));
   EXPECT_EQ(batch.sample_ids, (std::vector<std::int64_t>{0, 1}));
   EXPECT_EQ(batch.label_count, 4);
+  EXPECT_EQ(batch.weights, (std::vector<float>{1, 0.25f}));
+  EXPECT_EQ(batch.label_weight, 2 + 2 * 0.25);
   EXPECT_EQ(batch.token_count, 8);
 }
 

@@ -211,6 +211,23 @@ TEST(Dataset, RenamesColumns) {
             "data.rename_columns: 'ask'; expected OLD=NEW, such as query=instruction");
 }
 
+TEST(Dataset, ReadsTheWeightsOfSamples) {
+  DataConfig config = config_for(R"({"instruction": "q", "output": "a", "w": 0.5})");
+  config.weight_column = "w";
+  EXPECT_EQ(load_dataset(config, FakeTokenizer(), 0).train.get(0).weight, 0.5f);
+  config.weight_column = "v";
+  EXPECT_EQ(error_of(config), "train.jsonl:1: no column 'v', which data.weight_column names");
+  DataConfig table = config_for("instruction\toutput\tw\nq\ta\t2.5\n", "train.jsonl.tsv");
+  table.weight_column = "w";
+  EXPECT_EQ(load_dataset(table, FakeTokenizer(), 0).train.get(0).weight, 2.5f);
+  for (const char* value : {"0", "-1", "\"x\"", "null", "1e99"}) {
+    DataConfig wrong =
+        config_for(fmt::format("{{\"instruction\": \"q\", \"output\": \"a\", \"w\": {}}}", value));
+    wrong.weight_column = "w";
+    EXPECT_TRUE(error_of(wrong).ends_with("; expected a number above 0")) << value;
+  }
+}
+
 TEST(Dataset, ClassesAreNotLearnedByALanguageModel) {
   EXPECT_EQ(error_of(config_for("id\tdocument\tlabel\n1\tx\t0\n", "train.jsonl.tsv")),
             "train.jsonl.tsv:2: rows of format classification train a classifier, not a language "

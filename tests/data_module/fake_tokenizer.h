@@ -18,7 +18,9 @@ class FakeTokenizer : public text::Tokenizer {
  public:
   static constexpr std::int32_t kBos = 256, kEos = 257, kPad = 258, kStart = 259, kEnd = 260;
 
-  explicit FakeTokenizer(std::string chat_template = kChatMl) {
+  // `definition`: 0 keeps data sets from being cached.
+  explicit FakeTokenizer(std::string chat_template = kChatMl, std::uint64_t definition = 0)
+      : Tokenizer(definition) {
     settings_.bos = kBos;
     settings_.eos = kEos;
     settings_.pad = kPad;

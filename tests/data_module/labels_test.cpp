@@ -107,6 +107,7 @@ TEST(Labels, AreTransformersOwnOnSmolLM2) {
   const auto tokenizer = text::load_tokenizer(folder);
   DataConfig config;
   config.train = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string();
+  config.cache_dir = "";
   const Dataset dataset = load_dataset(config, *tokenizer, 0);
   const Json batches = read_json(qlora::test::golden_path("smollm2/batches.json"));
   std::int64_t row = 0;

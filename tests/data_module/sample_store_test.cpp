@@ -23,6 +23,7 @@ Sample sample_of(std::int32_t i) {
   sample.id = 1000 + i;
   sample.file = i % 2;
   sample.line = 7 * i;
+  sample.weight = 0.5f * static_cast<float>(i + 1);
   return sample;
 }
 
@@ -38,6 +39,7 @@ void expect_equal(const Sample& got, const Sample& expected) {
   EXPECT_EQ(got.id, expected.id);
   EXPECT_EQ(got.file, expected.file);
   EXPECT_EQ(got.line, expected.line);
+  EXPECT_EQ(got.weight, expected.weight);
 }
 
 TEST(SampleStore, KeepsSamplesAsTheyAre) {
@@ -104,7 +106,7 @@ TEST(SampleStore, NamesTheFolderThatCannotBeWritten) {
   const std::string message = qlora::test::message_of([] { SampleStore store(samples(1)); });
   before == nullptr ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", kept.c_str(), 1);
   EXPECT_EQ(message,
-            "/nowhere: the temporary file of tokens cannot be made: No such file or directory; "
+            "/nowhere: the file of tokens cannot be made: No such file or directory; "
             "set TMPDIR to a folder with room");
 }
 

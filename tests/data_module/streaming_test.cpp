@@ -65,6 +65,7 @@ TEST(Streaming, MemoryIsBounded) {
   const auto tokenizer = wanted_tokenizer();
   DataConfig config;
   config.train = path.string();
+  config.cache_dir = "";
   reset_peak();
   const std::int64_t before = status_bytes("VmRSS");
   const auto start = std::chrono::steady_clock::now();

@@ -29,6 +29,21 @@ TEST(LinearCrossEntropy, EqualsTheTwoStepsAcrossChunks) {
   EXPECT_LT(test::scaled_error(d_weight, weight.grad()), 1e-14);
 }
 
+TEST(LinearCrossEntropy, WeighsEachRow) {
+  const at::Tensor hidden = test::random_leaf({300, 6}, 1);  // two chunks
+  const at::Tensor weight = test::random_leaf({9, 6}, 2);
+  const at::Tensor labels = at::randint(9, {300}, at::kLong);
+  const at::Tensor factors = at::rand({300}, at::kDouble) + 0.5;
+  const at::Tensor loss = linear_cross_entropy(hidden, weight, labels, factors);
+  const at::Tensor each =
+      at::cross_entropy_loss(at::linear(hidden, weight), labels, {}, at::Reduction::None);
+  EXPECT_NEAR(loss.item<double>() / (each * factors).sum().item<double>(), 1.0, 1e-14);
+  const at::Tensor few = factors.slice(0, 0, 3), targets = at::tensor({0, 4, 2}, at::kLong);
+  test::expect_gradients(
+      [&](const auto& in) { return linear_cross_entropy(in[0], in[1], targets, few); },
+      {test::random_leaf({3, 4}, 1), test::random_leaf({5, 4}, 2)});
+}
+
 TEST(LinearCrossEntropy, NumericGradient) {
   const at::Tensor labels = at::tensor({0, 4, 2}, at::kLong);
   test::expect_gradients([&](const auto& in) { return linear_cross_entropy(in[0], in[1], labels); },

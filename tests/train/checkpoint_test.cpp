@@ -47,6 +47,7 @@ TEST(Checkpoint, StateGoesThroughJson) {
   state.optimizer_steps = 6;
   state.loss_scale = 1024;
   state.group_by_length = true;
+  state.packing = true;
   state.epoch = 1.25;
   const TrainerState back = trainer_state_from_json(to_json(state), "state");
   EXPECT_EQ(to_json(back), to_json(state));
@@ -57,6 +58,9 @@ TEST(Checkpoint, AnotherRunsSettingsAreNamed) {
   TrainerState saved;
   TrainerState current;
   EXPECT_NO_THROW(expect_same_run(saved, current, "c"));
+  current.packing = true;
+  EXPECT_THROW(expect_same_run(saved, current, "c"), Error);
+  current = {};
   current.accumulation = 4;
   try {
     expect_same_run(saved, current, "c");

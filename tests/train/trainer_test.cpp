@@ -59,7 +59,8 @@ TrainingConfig settings(const fs::path& output) {
 }
 
 TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU,
-                 std::int64_t pack_length = 0) {
+                 std::int64_t pack_length = 0,
+                 const std::vector<data::Sample>& learned = samples()) {
   tensor::QuantizationConfig quantization;
   quantization.load_in_4bit = true;
   quantization.bnb_4bit_use_double_quant = true;
@@ -71,11 +72,11 @@ TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU,
   lora.lora_dropout = 0.1;
   const auto adapter = models::to_adapter_config(lora, "tiny");
   models::attach_lora(*model, adapter, DType::Float32, 42);
-  TinyRun run{std::move(model),
-              data::BatchPlan(
-                  data::SampleStore(samples()),
-                  {.batch_size = config.per_device_train_batch_size, .pack_length = pack_length}),
-              nullptr};
+  TinyRun run{
+      std::move(model),
+      data::BatchPlan(data::SampleStore(learned), {.batch_size = config.per_device_train_batch_size,
+                                                   .pack_length = pack_length}),
+      nullptr};
   run.trainer = std::make_unique<Trainer>(TrainerParts{.model = *run.model,
                                                        .adapter = adapter,
                                                        .train = run.plan,
@@ -118,9 +119,9 @@ TEST(Trainer, ResumeEqualsNoStopBitForBit) {
 }
 
 // What one update of fresh objects makes of the parameters, by name.
-std::map<std::string, at::Tensor> first_update(std::int64_t batch, std::int64_t accumulation,
-                                               bool recompute, std::int64_t pack_length = 0,
-                                               c10::Device device = c10::kCPU) {
+std::map<std::string, at::Tensor> first_update(
+    std::int64_t batch, std::int64_t accumulation, bool recompute, std::int64_t pack_length = 0,
+    c10::Device device = c10::kCPU, const std::vector<data::Sample>& learned = samples()) {
   TrainingConfig config = settings(test::fresh_folder("update"));
   config.per_device_train_batch_size = batch;
   config.gradient_accumulation_steps = accumulation;
@@ -128,7 +129,7 @@ std::map<std::string, at::Tensor> first_update(std::int64_t batch, std::int64_t 
   config.optim = Optim::AdamwTorch;
   config.adam_epsilon = 1;  // makes the update nearly proportional to the gradient
   config.neftune_noise_alpha = 5;
-  const TinyRun run = make_run(config, device, pack_length);
+  const TinyRun run = make_run(config, device, pack_length, learned);
   const double loss = run.trainer->train_step(0).loss;
   std::map<std::string, at::Tensor> result{{"loss", at::tensor(loss, at::kDouble)}};
   for (const auto& p : run.parameters()) result.emplace(p.name, p.value.detach());
@@ -166,6 +167,19 @@ TEST(GpuTrainer, PackedRowsEqualSamplesApart) {
   QLORA_REQUIRE_GPU();
   // The same sums, by products that choose their order by shape.
   expect_packing_changes_nothing(c10::Device(c10::kCUDA, 0), 1e-5);
+}
+
+// The copies share an id, so that they share their dropout and noise with the one that weighs more.
+TEST(Trainer, AWeightOfTwoIsTheSampleTwice) {
+  std::vector<data::Sample> weighted = samples(), twice = samples();
+  weighted[5].weight = 2;
+  twice.push_back(twice[5]);
+  for (const std::int64_t pack_length : {0, 32}) {
+    const auto expected = first_update(4, 16, false, pack_length, c10::kCPU, twice);
+    for (const auto& [name, value] : first_update(4, 16, false, pack_length, c10::kCPU, weighted)) {
+      EXPECT_LT(test::scaled_error(value, expected.at(name)), 1e-6) << name << " " << pack_length;
+    }
+  }
 }
 
 TEST(Trainer, NoiseChangesTheLossButNotTheEvaluation) {

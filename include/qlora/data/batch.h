@@ -18,7 +18,9 @@ struct Batch {
   std::vector<std::int64_t> samples_in_row;  // [rows], each at least 1
   std::vector<std::int64_t> lengths;         // [samples], row by row
   std::vector<std::int64_t> sample_ids;      // [samples]
+  std::vector<float> weights;                // [samples]
   std::int64_t label_count = 0;              // labels that are learned
+  double label_weight = 0;                   // the sum of their samples' weights
   std::int64_t token_count = 0;              // without pads
 
   bool packed() const { return std::ssize(lengths) > rows; }

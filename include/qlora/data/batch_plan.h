@@ -83,7 +83,7 @@ class BatchPlan {
 
   SampleStore samples_;
   BatchOptions options_;
-  std::int64_t rows_;  // of every epoch
+  std::int64_t rows_ = 0;  // of every epoch
   std::unique_ptr<Cache> cache_;
 };
 

@@ -75,12 +75,14 @@ struct DataConfig {
   DataFormat format = DataFormat::Auto;
   std::optional<std::string> prompt_template;
   std::vector<std::string> rename_columns;
+  std::optional<std::string> weight_column;
   SampleBy sample_by = SampleBy::Line;
   OnError on_error = OnError::Stop;
   std::optional<std::int64_t> max_samples;
   std::int64_t max_length = 1024;  // tokens, TRL's default
   TruncationMode truncation_mode = TruncationMode::KeepStart;
   bool packing = false;
+  std::optional<std::string> cache_dir;
 
   std::size_t train_sources() const {
     const auto* list = std::get_if<std::vector<std::string>>(&train);
@@ -110,6 +112,8 @@ struct DataConfig {
             "a prompt in place of the chat template: alpaca, dolly, or a text with {columns}, "
             "learned from the last one on or between {% generation %} and {% endgeneration %}");
     v.field("rename_columns", rename_columns, "columns under other names: [query=instruction]");
+    v.field("weight_column", weight_column,
+            "column of a number above 0 that weighs the sample's tokens in the loss; null: all 1");
     v.field("sample_by", sample_by, "what a row of a .txt file is");
     v.field("on_error", on_error, "what a bad row does: skip counts it and goes on");
     v.field("max_samples", max_samples, "at most so many samples of each source, from its start",
@@ -121,6 +125,9 @@ struct DataConfig {
     v.field("packing", packing,
             "fill rows of max_length tokens with several samples each, by best fit over all of "
             "them; a sample sees itself alone");
+    v.field("cache_dir", cache_dir,
+            "folder of tokenized samples, which runs share; null is $XDG_CACHE_HOME/qlora, else "
+            "~/.cache/qlora; an empty text keeps none");
   }
 };
 

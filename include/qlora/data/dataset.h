@@ -40,6 +40,8 @@ struct SkippedRows {
   std::string reason;
   std::int64_t rows = 0;
   std::string first;  // the first one's error
+
+  bool operator==(const SkippedRows&) const = default;
 };
 
 // What became of the rows of one source: an entry of data.train or data.validation.
@@ -61,6 +63,17 @@ struct SourceStats {
   std::int64_t held_out = 0;     // samples that data.validation_split took
   std::int64_t per_epoch = 0;    // samples of an epoch, by data.weights
   std::vector<SkippedRows> skipped;
+
+  bool operator==(const SourceStats&) const = default;
+  // Every member but `skipped` by its name.
+  template <class V>
+  void visit(V&& v) {
+    v("name", name), v("formats", formats), v("files", files), v("rows", rows);
+    v("samples", samples), v("tokens", tokens), v("learned_tokens", learned_tokens);
+    v("longest", longest), v("truncated", truncated), v("split", split);
+    v("no_answer", no_answer), v("answer_cut", answer_cut), v("too_long", too_long);
+    v("without_end", without_end), v("held_out", held_out), v("per_epoch", per_epoch);
+  }
 };
 
 struct Dataset {
@@ -70,10 +83,11 @@ struct Dataset {
   std::vector<SourceStats> sources;  // of train, then of validation
 };
 
-// Reads and tokenizes what the config names, on all cores. With validation_split that share of the
+// Reads and tokenizes what the config names, on all cores, or takes what an earlier run made of the
+// same bytes, tokenizer and settings from data.cache_dir. With validation_split that share of the
 // training samples, drawn by `seed`, is held out; weights apply to the others. Throws Error
 // "file:line: ..." for the first bad row (unless they are skipped), a source without samples, and
-// a split that leaves one side empty.
+// a split that leaves one side empty; and for a file that changes meanwhile.
 Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
                      std::uint64_t seed);
 

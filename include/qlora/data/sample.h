@@ -18,6 +18,7 @@ struct Sample {
   std::int64_t id = 0;
   std::int32_t file = 0;  // where it is from: a position in Dataset::files
   std::int64_t line = 0;  // the first line of its row, from 1; in Parquet the row
+  float weight = 1;       // of each of its labels in the loss; above 0
 
   std::int64_t label_count() const;
 };

@@ -6,13 +6,17 @@
 
 #include <cstdint>
 #include <deque>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace qlora::data {
 
 class SampleFile;
+struct KeptSamples;
+std::optional<KeptSamples> open_kept_samples(const std::filesystem::path& path);
 
 // Copies share the file.
 class SampleStore {
@@ -36,6 +40,7 @@ class SampleStore {
 
  private:
   friend class SampleWriter;
+  friend std::optional<KeptSamples> open_kept_samples(const std::filesystem::path& path);
 
   struct Entry {
     std::int64_t offset;  // of the sample's record in the file, bytes

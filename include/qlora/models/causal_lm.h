@@ -34,8 +34,9 @@ class CausalLM {
   // Logits [..., vocabulary] of hidden states [..., hidden_size].
   virtual at::Tensor logits(const at::Tensor& hidden, const nn::ForwardContext& context) = 0;
 
-  // Sum of the cross-entropy over the labelled tokens, a float32 (or float64) scalar. labels:
-  // int64 [batch, S], unshifted (token t is predicted at t - 1), -100 where nothing is learnt.
+  // Sum of the cross-entropy over the labelled tokens, each by its context.label_weights where
+  // these are defined, a float32 (or float64) scalar. labels: int64 [batch, S], unshifted (token t
+  // is predicted at t - 1), -100 where nothing is learnt.
   virtual at::Tensor loss_sum(const at::Tensor& hidden, const at::Tensor& labels,
                               const nn::ForwardContext& context) = 0;
 

@@ -16,6 +16,7 @@ struct ForwardContext {
   // Tokens of each document where rows hold several: those of the first row, then of the next, pads
   // counted with the last of their row. Empty: every row is one document.
   std::vector<std::int64_t> documents;
+  at::Tensor label_weights;  // float32 [batch, S] of each label's loss; undefined: all 1
   std::uint64_t seed = 0;
   bool recompute_activations = false;  // gradient checkpointing of the decoder blocks
 };

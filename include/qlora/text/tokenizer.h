@@ -78,12 +78,23 @@ class Tokenizer {
   bool add_bos() const { return settings_.add_bos; }
   const std::string& chat_template() const { return settings_.chat_template; }
 
+  // A number that two tokenizers share only where they do the same and have the same settings;
+  // 0 where it is not known.
+  std::uint64_t definition_hash() const;
+
  protected:
+  Tokenizer() = default;
+  // `definition`: the hash of all that it is made of but the settings.
+  explicit Tokenizer(std::uint64_t definition) : definition_hash_(definition) {}
+
   // `text` is well-formed UTF-8.
   virtual std::vector<std::int32_t> encode_valid(std::string_view text,
                                                  std::span<const TextRange> plain) const = 0;
 
   TokenizerSettings settings_;
+
+ private:
+  std::uint64_t definition_hash_ = 0;
 };
 
 // Opens the tokenizer of a model: a Hugging Face directory, one file (tokenizer.json, a

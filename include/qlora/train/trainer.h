@@ -66,7 +66,7 @@ class Trainer {
   struct Queued {
     std::int64_t step = 0;
     StepResult result;
-    std::int64_t labels = 0;
+    double labels = 0;  // the sum of their weights
   };
 
   bool runs_ahead() const;
