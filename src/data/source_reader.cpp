@@ -43,12 +43,13 @@ Sample to_sample(const Tokens& tokens, const text::Tokenizer& tokenizer) {
   return sample;
 }
 
-// Keeps the first max_length tokens. True where some were cut off.
-bool cut(Sample& sample, std::int64_t max_length) {
-  if (std::ssize(sample.ids) <= max_length) return false;
+// Keeps the first max_length tokens. How many were cut off.
+std::int64_t cut(Sample& sample, std::int64_t max_length) {
+  const std::int64_t over = std::ssize(sample.ids) - max_length;
+  if (over <= 0) return 0;
   sample.ids.resize(static_cast<std::size_t>(max_length));
   sample.labels.resize(static_cast<std::size_t>(max_length));
-  return true;
+  return over;
 }
 
 }  // namespace
@@ -58,7 +59,7 @@ SourceReader::SourceReader(const DataConfig& config, const text::Tokenizer& toke
     : config_(config),
       tokenizer_(tokenizer),
       files_(files),
-      labeller_(tokenizer),
+      labeller_(tokenizer, label_options(config)),
       renamed_(parse_renames(config.rename_columns)) {
   if (config.prompt_template) {
     template_ = PromptTemplate::parse(*config.prompt_template, "data.template");
@@ -215,12 +216,13 @@ SourceReader::Outcome SourceReader::encode(const Example& example, const std::st
       const LabelledText labelled = labeller_.label(example);
       sample = encode_sample(tokenizer_, labelled);
       outcome.without_end = !labelled.ends_marked;
+      outcome.calls_left_out = !labelled.calls_written;
     }
   } catch (const Error& error) {
     fail_row(RowFault::Refused, "{}: {}", where, error.what());
   }
   const bool had_labels = sample.label_count() > 0;
-  outcome.truncated = cut(sample, config_.max_length);
+  outcome.tokens_cut = cut(sample, config_.max_length);
   if (sample.label_count() == 0) {
     outcome.no_answer = !had_labels;
     outcome.answer_cut = had_labels;
@@ -244,8 +246,10 @@ void SourceReader::add(Result& result, std::int64_t line, SampleWriter& samples)
     sample.file = narrow<std::int32_t>(files_.size() - 1);
     sample.line = line;
     ++stats_.samples;
-    stats_.truncated += outcome.truncated;
+    stats_.truncated += outcome.tokens_cut > 0;
+    stats_.tokens_cut += outcome.tokens_cut;
     stats_.without_end += outcome.without_end;
+    stats_.calls_left_out += outcome.calls_left_out;
     stats_.tokens += std::ssize(sample.ids);
     stats_.learned_tokens += sample.label_count();
     stats_.longest = std::max(stats_.longest, std::ssize(sample.ids));

@@ -32,8 +32,9 @@ class SourceReader {
     Sample sample;  // empty where it was dropped
     bool no_answer = false;
     bool answer_cut = false;
-    bool truncated = false;
+    std::int64_t tokens_cut = 0;
     bool without_end = false;
+    bool calls_left_out = false;
   };
   // What became of one row.
   struct Result {
