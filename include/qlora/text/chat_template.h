@@ -14,6 +14,9 @@
 
 namespace qlora::text {
 
+// The file beside a tokenizer that holds its chat template; an adapter may have one of its own.
+inline constexpr const char* kChatTemplateFile = "chat_template.jinja";
+
 struct RenderOptions {
   // End with what introduces the assistant's next answer.
   bool add_generation_prompt = false;
