@@ -42,6 +42,20 @@ bool writes_calls(std::string_view said, const Json& message) {
          });
 }
 
+// Ascending, and joined where a template writes one turn inside another.
+std::vector<TextRange> disjoint(std::vector<TextRange> ranges) {
+  std::ranges::sort(ranges, {}, &TextRange::begin);
+  std::vector<TextRange> joined;
+  for (const TextRange range : ranges) {
+    if (joined.empty() || range.begin >= joined.back().end) {
+      joined.push_back(range);
+    } else {
+      joined.back().end = std::max(joined.back().end, range.end);
+    }
+  }
+  return joined;
+}
+
 std::size_t last_answer(const Json& messages) {
   std::size_t last = 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
@@ -230,6 +244,7 @@ LabelledText Labeller::label_conversation(const Conversation& conversation) cons
     result.learned.push_back({answer->begin, with_end ? answer->mark_end : answer->end});
   }
   if (options_.train_on_eos == TrainOnEos::All) add_other_ends(result);
+  result.learned = disjoint(std::move(result.learned));
   if (options_.train_on_inputs && !result.learned.empty()) {
     result.learned = {{0, whole.text.size()}};
   }
@@ -251,7 +266,6 @@ void Labeller::add_other_ends(LabelledText& labelled) const {
     const TextRange mark{at, at + turn_end_.size()};
     if (!touches(plain, mark) && !touches(labelled.learned, mark)) labelled.learned.push_back(mark);
   }
-  std::ranges::sort(labelled.learned, {}, &TextRange::begin);
 }
 
 LabelledText Labeller::label_text(const PlainText& plain) const {
