@@ -27,7 +27,7 @@ class Mutations {
   std::string make(std::uint64_t number) const {
     Draws draws{RandomStream(number, "mutation")};
     std::string text = pick(inputs_, draws);
-    for (std::uint64_t left = 1 + draws.below(8); left > 0; --left) {
+    for (std::uint64_t left = 1 + draws.below(1 + draws.below(8)); left > 0; --left) {
       const std::size_t at = draws.below(text.size() + 1);
       const std::size_t count = draws.below(std::min<std::size_t>(text.size() - at, 64) + 1);
       switch (draws.below(5)) {
