@@ -56,7 +56,7 @@ int generate(const GenerateArguments& arguments) {
     run::stream_answer(session, run::encode_text(*session.tokenizer, arguments.prompt),
                        arguments.generation, std::cout, /*continues=*/true);
   } else {
-    const run::ChatPrompt chat(*session.tokenizer);
+    const run::ChatPrompt chat(*session.tokenizer, session.chat_template);
     const Json messages = run::conversation(arguments.system, arguments.prompt);
     run::stream_answer(session, chat.encode(messages), arguments.generation, std::cout);
     std::cout << std::endl;

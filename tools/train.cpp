@@ -21,6 +21,8 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   std::optional<std::string> resume;
   bool check = false;
+  std::int64_t samples = 3;
+  std::optional<std::string> json;
   std::string device = "auto";
 
   template <class V>
@@ -30,6 +32,10 @@ struct TrainArguments {
     v.field("resume", resume, "continue from a checkpoint directory, or from the newest (auto)",
             BareValue{"auto"});
     v.field("check", check, "validate everything, show what would be trained, train nothing");
+    v.field("samples", samples, "how many samples --check shows", at_least(0));
+    v.field("json", json,
+            "with --check: a file to write what it shows to, and every sample's ids and labels");
+    v.check(check || !json, "json", "expected together with --check");
     v.field("device", device, "where to run", OneOf{{"auto", "cpu", "cuda"}, ""});
   }
 };
@@ -39,7 +45,9 @@ int train_model(const TrainArguments& arguments) {
   const auto config = config::read<train::RunConfig>(arguments.config, arguments.overrides);
   train::TrainingRun run(config, tensor::choose_device(arguments.device));
   if (arguments.check) {
-    fmt::print("{}", run.describe(::isatty(STDOUT_FILENO) == 1));
+    if (arguments.json) run.write_samples(*arguments.json);
+    fmt::print("{}", run.describe({.colour = ::isatty(STDOUT_FILENO) == 1,
+                                   .max_samples = arguments.samples}));
     return 0;
   }
   train::Trainer trainer = run.make_trainer();

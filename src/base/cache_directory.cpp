@@ -12,7 +12,7 @@ std::filesystem::path cache_directory() {
   if (const auto own = variable("QLORA_CACHE_DIR"); !own.empty()) return own;
   if (const auto all = variable("XDG_CACHE_HOME"); !all.empty()) return all / "qlora";
   if (const auto home = variable("HOME"); !home.empty()) return home / ".cache" / "qlora";
-  return "/var/tmp/qlora";
+  return {};
 }
 
 }  // namespace qlora

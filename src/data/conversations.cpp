@@ -25,6 +25,9 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kSpeaker
      {"tool", "tool"},
      {"function_response", "tool"}}};
 
+// What is_learned reads.
+constexpr const char* kMarks[] = {"weight", "train", "training"};
+
 // JSON that may have been written into a text.
 Json unpacked(const Json& value, std::string_view what, const std::string& where) {
   if (!value.is_string()) return value;
@@ -65,6 +68,25 @@ Json read_calls(const Json& calls, const std::string& where) {
   return result;
 }
 
+// The marks of is_learned.
+void expect_marks(const Json& message, const std::string& role, const std::string& where) {
+  bool marked = false;
+  if (const Json* const weight = json_find(message, "weight")) {
+    if (*weight != 0 && *weight != 1) {
+      fail_row(RowFault::WrongType, "{}: a message has the weight {}; expected 0 or 1", where,
+               weight->dump().substr(0, 60));
+    }
+    marked = *weight == 1;
+  }
+  for (const char* const key : {"train", "training"}) {
+    if (json_find(message, key) != nullptr) marked = marked || json_get<bool>(message, key, where);
+  }
+  if (!marked || role == "assistant") return;
+  fail_row(RowFault::WrongType,
+           "{}: a message of role '{}' is marked as learned; expected marks on answers alone",
+           where, role);
+}
+
 // A content's parts: {"type": "text", "text": ...}; some tools write "value" for "text".
 std::string text_of_parts(const Json& parts, const std::string& where) {
   std::string text;
@@ -80,7 +102,7 @@ std::string text_of_parts(const Json& parts, const std::string& where) {
 }
 
 Json read_message(const Json& message, const std::string& where) {
-  json_get<std::string>(message, "role", where);
+  expect_marks(message, json_get<std::string>(message, "role", where), where);
   Json checked = message;
   if (message.at("role") == "function") checked["role"] = "tool";  // OpenAI's older name
   if (const Json* call = json_find(message, "function_call")) {
@@ -107,12 +129,19 @@ Json read_speech(const Json& turn, const std::string& where) {
   const auto from = json_get<std::string>(turn, "from", where);
   for (const auto& [speaker, role] : kSpeakers) {
     if (speaker != from) continue;
+    Json message{{"role", role}};
     if (role != "call") {
-      return Json{{"role", role}, {"content", json_get<std::string>(turn, "value", where)}};
+      message["content"] = json_get<std::string>(turn, "value", where);
+    } else {
+      if (!turn.contains("value")) json_get<std::string>(turn, "value", where);
+      const Json calls = unpacked(turn.at("value"), "a call", where);
+      message = {{"role", "assistant"}, {"content", ""}, {"tool_calls", read_calls(calls, where)}};
     }
-    if (!turn.contains("value")) json_get<std::string>(turn, "value", where);
-    const Json calls = unpacked(turn.at("value"), "a call", where);
-    return Json{{"role", "assistant"}, {"content", ""}, {"tool_calls", read_calls(calls, where)}};
+    for (const char* const mark : kMarks) {
+      if (const Json* const value = json_find(turn, mark)) message[mark] = *value;
+    }
+    expect_marks(message, message.at("role").get<std::string>(), where);
+    return message;
   }
   fail_row(RowFault::WrongType,
            "{}: an unknown speaker '{}'; expected human, gpt, system, "
@@ -151,6 +180,12 @@ Json read_tools(const Json& row, const std::string& where) {
     tools.push_back(bare ? Json{{"type", "function"}, {"function", tool}} : tool);
   }
   return tools.empty() ? Json(nullptr) : tools;
+}
+
+bool is_learned(const Json& message) {
+  const Json* const weight = json_find(message, "weight");
+  return (weight == nullptr || *weight != 0) && message.value("train", Json(true)) != false &&
+         message.value("training", Json(true)) != false;
 }
 
 void expect_role_order(const Json& messages, const std::string& where) {

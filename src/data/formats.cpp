@@ -42,10 +42,30 @@ Examples read_prompt_completion(const Format& /*format*/, const Json& row,
   return {std::move(conversation)};
 }
 
+std::vector<std::pair<std::string, std::string>> read_history(const Json& row,
+                                                              const std::string& where) {
+  const Json* const history = json_find(row, "history");
+  if (history == nullptr) return {};
+  std::vector<std::pair<std::string, std::string>> turns;
+  const auto is_pair = [](const Json& turn) {
+    return turn.is_array() && turn.size() == 2 && turn[0].is_string() && turn[1].is_string();
+  };
+  if (!history->is_array() || !std::ranges::all_of(*history, is_pair)) {
+    fail_row(RowFault::WrongType,
+             "{}: 'history' is {}; expected a list of [question, answer], both texts", where,
+             history->dump().substr(0, 60));
+  }
+  for (const Json& turn : *history)
+    turns.push_back(turn.get<std::pair<std::string, std::string>>());
+  return turns;
+}
+
 Examples read_instruction(const Format& /*format*/, const Json& row, const std::string& where) {
-  return {Instruction{json_get<std::string>(row, "instruction", where),
-                      json_get_or<std::string>(row, "input", "", where),
-                      json_get<std::string>(row, "output", where)}};
+  return {Instruction{.instruction = json_get<std::string>(row, "instruction", where),
+                      .input = json_get_or<std::string>(row, "input", "", where),
+                      .output = json_get<std::string>(row, "output", where),
+                      .system = json_get_or<std::string>(row, "system", "", where),
+                      .history = read_history(row, where)}};
 }
 
 Examples read_dolly(const Format& /*format*/, const Json& row, const std::string& where) {
@@ -195,10 +215,17 @@ Conversation to_conversation(const Instruction& instruction) {
   std::string question = instruction.instruction;
   if (!instruction.input.empty()) question += "\n\n" + instruction.input;
   Conversation conversation;
-  conversation.messages =
-      Json::array({Json{{"role", "user"}, {"content", question}},
-                   Json{{"role", "assistant"}, {"content", instruction.output}}});
-  conversation.first_answer = 1;
+  conversation.messages = Json::array();
+  const auto add = [&conversation](const char* role, const std::string& content) {
+    conversation.messages.push_back({{"role", role}, {"content", content}});
+  };
+  if (!instruction.system.empty()) add("system", instruction.system);
+  for (const auto& [asked, answered] : instruction.history) {
+    add("user", asked);
+    add("assistant", answered);
+  }
+  add("user", question);
+  add("assistant", instruction.output);
   return conversation;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct Instruction {
   std::string instruction;
   std::string input;
   std::string output;
+  // LLaMA-Factory's columns: the system's turn, and earlier questions with their answers.
+  std::string system = {};
+  std::vector<std::pair<std::string, std::string>> history = {};
 };
 
 // Texts side by side that no chat template writes.

@@ -113,6 +113,7 @@ class JsonRows : public RowReader {
       fail_row(RowFault::Syntax, "{}: not valid JSON: {}",
                place_in_row(scanner_.name(), row, byte - 1),
                reason == std::string_view::npos ? what : what.substr(reason + 2));
+    } catch (const Json::exception&) {  // a number past double's range: it has no place
     }
     throw RowError(RowFault::Syntax, problem.what());
   }

@@ -1,9 +1,12 @@
 #include "qlora/data/preview.h"
 
-#include "qlora/base/error.h"
+#include "data/source_samples.h"
+#include "qlora/base/random.h"
 #include "qlora/text/utf8.h"
 
 #include <algorithm>
+#include <map>
+#include <unordered_set>
 
 namespace qlora::data {
 namespace {
@@ -39,7 +42,35 @@ std::string preview_sample(const Sample& sample, const text::Tokenizer& tokenize
   return text;
 }
 
+std::uint64_t print_of(const Sample& sample) {
+  const auto bytes = [](const std::vector<std::int32_t>& values) {
+    return std::string_view(reinterpret_cast<const char*>(values.data()), 4 * values.size());
+  };
+  return stable_hash(std::string(bytes(sample.ids)).append(bytes(sample.labels)));
+}
+
 }  // namespace
+
+std::vector<SourceFindings> examine(std::span<const SourceStats> sources,
+                                    const SplitSamples& samples, const text::Tokenizer& tokenizer) {
+  std::vector<SourceFindings> findings(sources.size());
+  std::vector<std::map<std::int32_t, SpecialTokenUse>> uses(sources.size());
+  std::unordered_set<std::uint64_t> seen;
+  for_each_sample(sources, samples, [&](const Sample& sample, std::size_t source, bool) {
+    findings[source].duplicates += seen.insert(print_of(sample)).second ? 0 : 1;
+    for (std::size_t i = 0; i < sample.ids.size(); ++i) {
+      if (!tokenizer.is_special(sample.ids[i])) continue;
+      SpecialTokenUse& use = uses[source][sample.ids[i]];
+      use.id = sample.ids[i];
+      ++use.times;
+      use.learned += sample.labels[i] != kNotLearned;
+    }
+  });
+  for (std::size_t source = 0; source < sources.size(); ++source) {
+    for (const auto& [id, use] : uses[source]) findings[source].special_tokens.push_back(use);
+  }
+  return findings;
+}
 
 std::string preview_samples(const SampleStore& samples, std::span<const std::string> files,
                             const text::Tokenizer& tokenizer, const PreviewStyle& style) {
@@ -54,7 +85,8 @@ std::string preview_samples(const SampleStore& samples, std::span<const std::str
   return text;
 }
 
-std::string preview_stats(const Dataset& dataset) {
+std::string preview_stats(const Dataset& dataset, std::span<const SourceFindings> findings,
+                          const text::Tokenizer& tokenizer) {
   std::string text;
   const auto line = [&text](std::string_view name, std::int64_t value) {
     text += fmt::format("  {:<34}{:>12}\n", name, value);
@@ -62,7 +94,8 @@ std::string preview_stats(const Dataset& dataset) {
   const auto problem = [&line](std::string_view name, std::int64_t value) {
     if (value > 0) line(name, value);
   };
-  for (const SourceStats& source : dataset.sources) {
+  for (std::size_t i = 0; i < dataset.sources.size(); ++i) {
+    const SourceStats& source = dataset.sources[i];
     text += fmt::format("{} ({}format {})\n", source.name,
                         source.files > 1 ? fmt::format("{} files, ", source.files) : "",
                         source.formats);
@@ -72,11 +105,13 @@ std::string preview_stats(const Dataset& dataset) {
     line("learned tokens", source.learned_tokens);
     line("longest sample, tokens", source.longest);
     problem("cut to data.max_length", source.truncated);
+    problem("tokens cut off", source.tokens_cut);
     problem("split at data.max_length", source.split);
     problem("dropped: no answer", source.no_answer);
     problem("dropped: answer cut off", source.answer_cut);
     problem("dropped: too long", source.too_long);
     problem("no end token to learn", source.without_end);
+    problem("tool calls left out by template", source.calls_left_out);
     for (const SkippedRows& skipped : source.skipped) {
       line("skipped: " + skipped.reason, skipped.rows);
       text += fmt::format("    the first: {}\n", skipped.first);
@@ -84,6 +119,13 @@ std::string preview_stats(const Dataset& dataset) {
     problem("held out for evaluation", source.held_out);
     const bool weighted = source.per_epoch != source.samples - source.held_out;
     if (weighted) line("samples an epoch, by data.weights", source.per_epoch);
+    problem("duplicates of earlier samples", findings[i].duplicates);
+    if (findings[i].special_tokens.empty()) continue;
+    text += "  special tokens, whose embeddings stay as they are:\n";
+    for (const SpecialTokenUse& use : findings[i].special_tokens) {
+      text += fmt::format("    {:<32}{:>12}, {} learned\n",
+                          printable(tokenizer.token_bytes(use.id)), use.times, use.learned);
+    }
   }
   return text;
 }

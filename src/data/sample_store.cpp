@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::size_t kBufferBytes = 1 << 20;
 constexpr std::uint32_t kLearnedBit = 1u << 31;
-constexpr std::int64_t kCopyStride = std::int64_t{1} << 40;
 
 struct Header {
   std::int64_t id;

@@ -52,7 +52,7 @@ SourceReader::SourceReader(const DataConfig& config, const text::Tokenizer& toke
     : config_(config),
       tokenizer_(tokenizer),
       files_(files),
-      labeller_(tokenizer),
+      labeller_(tokenizer, label_options(config)),
       renamed_(parse_renames(config.rename_columns)) {
   if (config.prompt_template) {
     template_ = PromptTemplate::parse(*config.prompt_template, "data.template");
@@ -234,21 +234,23 @@ SourceReader::Outcome SourceReader::encode(const Example& example, const std::st
       const LabelledText labelled = labeller_.label(example);
       sample = encode_sample(tokenizer_, labelled);
       outcome.without_end = !labelled.ends_marked;
+      outcome.calls_left_out = !labelled.calls_written;
     }
   } catch (const Error& error) {
     fail_row(RowFault::Refused, "{}: {}", where, error.what());
   }
   const TruncationMode mode = config_.truncation_mode;
   const bool learns = sample.label_count() > 0;
-  const bool longer = std::ssize(sample.ids) > config_.max_length;
+  const std::int64_t over =
+      std::max(std::ssize(sample.ids) - config_.max_length, std::ptrdiff_t{0});
   outcome.samples = fit_to_length(std::move(sample), config_.max_length, mode);
   std::erase_if(outcome.samples, [](const Sample& piece) { return piece.label_count() == 0; });
   const bool dropped = outcome.samples.empty();
   outcome.no_answer = !learns;
-  outcome.too_long = learns && longer && mode == TruncationMode::Drop;
+  outcome.too_long = learns && over > 0 && mode == TruncationMode::Drop;
   outcome.answer_cut = learns && dropped && !outcome.too_long;
-  outcome.split = longer && !dropped && mode == TruncationMode::Split;
-  outcome.truncated = longer && !dropped && !outcome.split;
+  outcome.split = over > 0 && !dropped && mode == TruncationMode::Split;
+  outcome.tokens_cut = dropped || outcome.split ? 0 : over;
   return outcome;
 }
 
@@ -267,9 +269,11 @@ void SourceReader::add(Result& result, std::int64_t line, SampleWriter& samples)
     stats_.no_answer += outcome.no_answer;
     stats_.answer_cut += outcome.answer_cut;
     stats_.too_long += outcome.too_long;
-    stats_.truncated += outcome.truncated;
+    stats_.truncated += outcome.tokens_cut > 0;
+    stats_.tokens_cut += outcome.tokens_cut;
     stats_.split += outcome.split;
     stats_.without_end += outcome.without_end && !outcome.samples.empty();
+    stats_.calls_left_out += outcome.calls_left_out && !outcome.samples.empty();
     if (outcome.samples.empty()) ++next_id_;
     for (Sample& sample : outcome.samples) {
       if (has_enough()) return;

@@ -33,9 +33,10 @@ class SourceReader {
     bool no_answer = false;
     bool answer_cut = false;
     bool too_long = false;
-    bool truncated = false;
+    std::int64_t tokens_cut = 0;
     bool split = false;
     bool without_end = false;
+    bool calls_left_out = false;
   };
   // What became of one row.
   struct Result {

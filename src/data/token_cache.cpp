@@ -1,16 +1,17 @@
 #include "data/token_cache.h"
 
 #include "data/kept_samples.h"
+#include "qlora/base/cache_directory.h"
 #include "qlora/base/file.h"
 #include "qlora/base/json.h"
 #include "qlora/base/log.h"
 #include "qlora/base/narrow.h"
 #include "qlora/base/parallel.h"
 #include "qlora/base/random.h"
+#include "qlora/text/chat_template.h"
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <type_traits>
 #include <utility>
 
@@ -106,13 +107,7 @@ SourceStats stats_from_json(const Json& json) {
 }  // namespace
 
 fs::path cache_folder(const DataConfig& config) {
-  if (config.cache_dir) return *config.cache_dir;
-  const auto from = [](const char* variable, const char* below) {
-    const char* const value = std::getenv(variable);
-    return value == nullptr || *value == '\0' ? fs::path() : fs::path(value) / below;
-  };
-  const fs::path chosen = from("XDG_CACHE_HOME", "qlora");
-  return chosen.empty() ? from("HOME", ".cache/qlora") : chosen;
+  return config.cache_dir ? fs::path(*config.cache_dir) : cache_directory();
 }
 
 TokenCache::TokenCache(const DataConfig& config, const text::Tokenizer& tokenizer,
@@ -124,6 +119,10 @@ TokenCache::TokenCache(const DataConfig& config, const text::Tokenizer& tokenize
            {"first_file", first_file},
            {"sources", Json::array()}};
   try {
+    // The setting may name a file.
+    if (config.chat_template) {
+      key["chat_template"] = text::find_chat_template(*config.chat_template, "data.chat_template");
+    }
     key["program"] = content_hash("/proc/self/exe");
     for (const DataSource& source : sources) {
       Json files = Json::array();

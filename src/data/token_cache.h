@@ -53,8 +53,7 @@ class TokenCache {
   std::vector<FileState> files_;
 };
 
-// Where entries lie: data.cache_dir, else $XDG_CACHE_HOME/qlora, else ~/.cache/qlora; empty where
-// there is no such place.
+// Where entries lie: data.cache_dir, else cache_directory(); empty where there is no such place.
 std::filesystem::path cache_folder(const DataConfig& config);
 
 }  // namespace qlora::data

@@ -83,7 +83,7 @@ std::string adopt_choices(const fs::path& file, Matmul& matmul) {
 }
 
 void save_choices(const fs::path& file, const Matmul& matmul, const std::string& adopted) {
-  if (matmul.choices() == adopted) return;
+  if (!file.has_parent_path() || matmul.choices() == adopted) return;
   try {
     fs::create_directories(file.parent_path());
     write_text(file, matmul.choices());

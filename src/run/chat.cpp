@@ -35,9 +35,10 @@ Json conversation(const std::string& system, const std::string& user) {
   return messages;
 }
 
-ChatPrompt::ChatPrompt(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
-  if (tokenizer.chat_template().empty()) return;
-  template_ = text::ChatTemplate::parse(tokenizer.chat_template(), "the model's chat template");
+ChatPrompt::ChatPrompt(const text::Tokenizer& tokenizer, const std::string& chat_template)
+    : tokenizer_(tokenizer) {
+  if (chat_template.empty()) return;
+  template_ = text::ChatTemplate::parse(chat_template, "the model's chat template");
 }
 
 TokenIds ChatPrompt::encode(const Json& messages) const {
@@ -62,7 +63,7 @@ std::string stream_answer(const Session& session, const TokenIds& prompt,
 
 void chat(const Session& session, const GenerationConfig& config, const std::string& system,
           std::istream& in, std::ostream& out, std::ostream& hints) {
-  const ChatPrompt prompt(*session.tokenizer);
+  const ChatPrompt prompt(*session.tokenizer, session.chat_template);
   Json messages;
   hints << "A line is a turn; /reset starts anew, /exit ends.\n";
   const auto ask = [&](std::string& line) {

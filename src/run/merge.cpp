@@ -4,7 +4,9 @@
 #include "qlora/base/file.h"
 #include "qlora/io/hf_checkpoint.h"
 #include "qlora/run/output_directory.h"
+#include "qlora/run/training_base.h"
 #include "qlora/tensor/bridge.h"
+#include "qlora/text/chat_template.h"
 #include "run/adapter_file.h"
 #include "run/base_weight.h"
 
@@ -40,6 +42,8 @@ class Merger {
     }
     writer.finish();
     copy_tokenizer(options_.base, directory);
+    const std::string chat_template = read_trained_template(options_.adapter);
+    if (!chat_template.empty()) write_text(directory / text::kChatTemplateFile, chat_template);
     return finished_report();
   }
 

@@ -95,7 +95,7 @@ bool holds_all(std::string_view text, const std::vector<std::string>& keywords) 
 
 Answers answer_questions(const Session& session, const std::vector<Question>& questions,
                          const GenerationConfig& config, std::int64_t batch_size) {
-  const ChatPrompt chat_prompt(*session.tokenizer);
+  const ChatPrompt chat_prompt(*session.tokenizer, session.chat_template);
   std::vector<Prompt> prompts;
   for (const Question& question : questions) {
     prompts.push_back({chat_prompt.encode(question.messages), prompts.size()});

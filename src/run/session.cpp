@@ -39,6 +39,8 @@ Session open_session(const SessionOptions& options) {
   const DType dtype = activation_dtype(options, trained, config, device);
   Session session;
   session.tokenizer = text::load_tokenizer(options.model);
+  if (!options.adapter.empty()) session.chat_template = read_trained_template(options.adapter);
+  if (session.chat_template.empty()) session.chat_template = session.tokenizer->chat_template();
   session.stop_ids = session.tokenizer->stop_ids();
   for (const std::int64_t id : config.stop_token_ids) {
     session.stop_ids.push_back(narrow<std::int32_t>(id));

@@ -2,6 +2,7 @@
 
 #include "qlora/base/file.h"
 #include "qlora/base/json.h"
+#include "qlora/text/chat_template.h"
 
 namespace qlora::run {
 namespace {
@@ -42,6 +43,11 @@ std::optional<TrainingBase> read_training_base(const std::filesystem::path& adap
          dtype);
   }
   return base;
+}
+
+std::string read_trained_template(const std::filesystem::path& adapter) {
+  const std::filesystem::path file = adapter / text::kChatTemplateFile;
+  return std::filesystem::exists(file) ? read_text(file) : "";
 }
 
 tensor::QuantizationConfig quantization_under(const std::optional<TrainingBase>& trained,

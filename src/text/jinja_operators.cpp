@@ -318,6 +318,7 @@ Value Interpreter::attribute(const Value& object, const std::string& name) {
     };
     return Value::function(bound, object.depth());
   }
+  if (object.is(Kind::function)) raise("a function's '{}' is not known here", name);
   if (object.is_mapping()) {
     if (const Value* found = object.find(std::string_view(name))) return *found;
   }

@@ -1,5 +1,6 @@
 #include "qlora/base/error.h"
 #include "qlora/base/file.h"
+#include "qlora/text/chat_template.h"
 #include "qlora/text/tokenizer.h"
 #include "text/gguf_tokenizer.h"
 #include "text/tokenizer_files.h"
@@ -20,7 +21,7 @@ constexpr const char* kFiles[] = {
     "vocab.json",
     "merges.txt",
     "sentencepiece.bpe.model",
-    "chat_template.jinja",
+    kChatTemplateFile,
     "generation_config.json",
 };
 

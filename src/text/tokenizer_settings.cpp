@@ -3,6 +3,7 @@
 #include "qlora/base/file.h"
 #include "qlora/base/log.h"
 #include "qlora/base/narrow.h"
+#include "qlora/text/chat_template.h"
 
 #include <algorithm>
 #include <charconv>
@@ -113,7 +114,7 @@ std::vector<std::int32_t> SettingsFiles::stop_ids(std::optional<std::int32_t> eo
 }
 
 std::string SettingsFiles::chat_template() const {
-  const fs::path beside = folder_ / "chat_template.jinja";
+  const fs::path beside = folder_ / kChatTemplateFile;
   if (fs::exists(beside)) return read_text(beside);
   const auto found = config_.find("chat_template");
   if (found == config_.end() || found->is_null()) return "";

@@ -1,10 +1,12 @@
 #include "qlora/train/training_run.h"
 
+#include "qlora/base/file.h"
 #include "qlora/base/log.h"
 #include "qlora/base/text_util.h"
 #include "qlora/data/preview.h"
 #include "qlora/models/load.h"
 #include "qlora/run/training_base.h"
+#include "qlora/text/chat_template.h"
 #include "qlora/train/memory_estimate.h"
 #include "qlora/train/training_path.h"
 
@@ -86,18 +88,27 @@ data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t b
            .gradient_accumulation_steps = config_.training.gradient_accumulation_steps}};
 }
 
-std::string TrainingRun::describe(bool colour) const {
+std::string TrainingRun::describe(const data::PreviewStyle& style) const {
   const models::ParameterCount count = models::count_parameters(*model_);
   const double share =
       100.0 * static_cast<double>(count.trainable) / static_cast<double>(count.total);
   return fmt::format("trainable parameters: {} of {} ({:.3f} %)\n\n", count.trainable, count.total,
                      share) +
-         data::preview_stats(dataset_) + "\n" +
-         data::preview_samples(train_->samples(), dataset_.files, *tokenizer_, {.colour = colour}) +
+         data::preview_stats(dataset_, data::examine(dataset_.sources, splits(), *tokenizer_),
+                             *tokenizer_) +
+         "\n" + data::preview_samples(train_->samples(), dataset_.files, *tokenizer_, style) +
          "\n" +
          (path_.fused
               ? ""
               : memory_table(estimate_memory(config_, model_->config(), count, train_->longest())));
+}
+
+void TrainingRun::write_samples(const fs::path& path) const {
+  data::write_preview_json(dataset_, splits(), *tokenizer_, path);
+}
+
+data::SplitSamples TrainingRun::splits() const {
+  return {&train_->samples(), validation_ ? &validation_->samples() : nullptr};
 }
 
 Trainer TrainingRun::make_trainer() {
@@ -114,6 +125,10 @@ Trainer TrainingRun::make_trainer() {
 
 void TrainingRun::write_companions(const fs::path& directory) const {
   text::save_tokenizer(config_.model.path, directory);
+  if (config_.data.chat_template) {
+    write_text(directory / text::kChatTemplateFile,
+               text::find_chat_template(*config_.data.chat_template, "data.chat_template"));
+  }
   run::write_training_base(
       run::training_base_of(config_.quantization, config_.training.activation_dtype()), directory);
 }

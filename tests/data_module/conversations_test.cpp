@@ -104,6 +104,28 @@ TEST(Conversations, RolesHaveAnOrder) {
               HasSubstr("message 2 is of role 'tool' behind 'user': a tool's result must follow"));
 }
 
+TEST(Conversations, MarksSayWhichAnswersAreLearned) {
+  const Json turns = turns_of(R"([{"role": "user", "content": "q", "train": false},
+      {"role": "assistant", "content": "a", "weight": 0},
+      {"role": "assistant", "content": "b", "weight": 1, "train": true},
+      {"from": "gpt", "value": "c", "training": false}, {"from": "gpt", "value": "d"}])");
+  std::string learned;
+  for (const Json& turn : turns) learned += is_learned(turn) ? turn["content"] : Json("-");
+  EXPECT_EQ(learned, "--b-d");
+}
+
+TEST(Conversations, MarksAreOfAnswersAndWhole) {
+  const auto error_of = [](const char* message) {
+    return fault_of([message] { turns_of(message); }).second;
+  };
+  EXPECT_EQ(error_of(R"([{"role": "assistant", "content": "a", "weight": 0.5}])"),
+            "a.json:3: a message has the weight 0.5; expected 0 or 1");
+  EXPECT_EQ(error_of(R"([{"from": "human", "value": "q", "train": true}])"),
+            "a.json:3: a message of role 'user' is marked as learned; expected marks on answers "
+            "alone");
+  EXPECT_THROW(turns_of(R"([{"role": "assistant", "content": "a", "train": "yes"}])"), Error);
+}
+
 TEST(Conversations, SayWhatIsWrongWithAMessage) {
   const auto error_of = [](const char* list) {
     return fault_of([list] { turns_of(list); }).second;

@@ -18,9 +18,11 @@ class FakeTokenizer : public text::Tokenizer {
  public:
   static constexpr std::int32_t kBos = 256, kEos = 257, kPad = 258, kStart = 259, kEnd = 260;
 
-  // `definition`: 0 keeps data sets from being cached.
-  explicit FakeTokenizer(std::string chat_template = kChatMl, std::uint64_t definition = 0)
+  // `definition`: 0 keeps data sets from being cached; `more`: further special tokens.
+  explicit FakeTokenizer(std::string chat_template = kChatMl, std::uint64_t definition = 0,
+                         std::vector<std::string> more = {})
       : Tokenizer(definition) {
+    special_.insert(special_.end(), more.begin(), more.end());
     settings_.bos = kBos;
     settings_.eos = kEos;
     settings_.pad = kPad;
@@ -32,12 +34,12 @@ class FakeTokenizer : public text::Tokenizer {
 
   std::string token_bytes(std::int32_t id) const override {
     return id < kBos ? std::string(1, static_cast<char>(id))
-                     : kSpecial.at(static_cast<std::size_t>(id - kBos));
+                     : special_.at(static_cast<std::size_t>(id - kBos));
   }
   bool is_special(std::int32_t id) const override { return id >= kBos; }
   std::optional<std::int32_t> token_id(std::string_view) const override { return std::nullopt; }
   std::int64_t vocab_size() const override {
-    return kBos + static_cast<std::int64_t>(kSpecial.size());
+    return kBos + static_cast<std::int64_t>(special_.size());
   }
 
  protected:
@@ -47,13 +49,13 @@ class FakeTokenizer : public text::Tokenizer {
     for (std::size_t i = 0; i < text.size();) {
       std::size_t length = 1;
       auto id = static_cast<std::int32_t>(static_cast<unsigned char>(text[i]));
-      for (std::size_t s = 0; s < kSpecial.size(); ++s) {
-        const std::size_t end = i + kSpecial[s].size();
+      for (std::size_t s = 0; s < special_.size(); ++s) {
+        const std::size_t end = i + special_[s].size();
         const bool touches = std::ranges::any_of(
             plain, [&](const auto& range) { return range.begin < end && range.end > i; });
-        if (!text.substr(i).starts_with(kSpecial[s]) || touches) continue;
+        if (!text.substr(i).starts_with(special_[s]) || touches) continue;
         id = kBos + static_cast<std::int32_t>(s);
-        length = kSpecial[s].size();
+        length = special_[s].size();
       }
       ids.push_back(id);
       i += length;
@@ -62,7 +64,7 @@ class FakeTokenizer : public text::Tokenizer {
   }
 
  private:
-  const std::vector<std::string> kSpecial{"<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"};
+  std::vector<std::string> special_{"<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"};
 };
 
 }  // namespace qlora::data::test

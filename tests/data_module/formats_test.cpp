@@ -69,6 +69,23 @@ TEST(Formats, ReadInstructions) {
   }
 }
 
+TEST(Formats, InstructionsMayHaveSystemAndHistory) {
+  const Json row = parse_json(R"({"instruction": "c", "output": "d", "system": "s",
+                                  "history": [["a", "b"]]})",
+                              "test");
+  const Format& format = find_format(DataFormat::Auto, row, "a:1");
+  const auto examples = read_examples(format, row, "a:1");
+  EXPECT_EQ(to_conversation(std::get<Instruction>(examples.at(0))).messages, parse_json(R"([
+      {"role": "system", "content": "s"}, {"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"},
+      {"role": "assistant", "content": "d"}])",
+                                                                                        "test"));
+  Json broken = row;
+  broken["history"] = {"a", "b"};
+  EXPECT_EQ(message_of([&] { read_examples(format, broken, "a:1"); }),
+            "a:1: 'history' is [\"a\",\"b\"]; expected a list of [question, answer], both texts");
+}
+
 TEST(Formats, SeveralInstancesAreSeveralExamples) {
   const auto examples = examples_of(
       R"({"instruction": "i", "instances": [{"output": "a"}, {"input": "n", "output": "b"}]})");

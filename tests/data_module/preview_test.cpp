@@ -1,5 +1,8 @@
 #include "qlora/data/preview.h"
 #include "data_module/fake_tokenizer.h"
+#include "qlora/base/file.h"
+#include "qlora/base/json.h"
+#include "support/test_data.h"
 
 #include <gtest/gtest.h>
 
@@ -49,7 +52,8 @@ TEST(Preview, TablesTheCounts) {
                       .held_out = 1,
                       .per_epoch = 6,
                       .skipped = {{"not UTF-8 text", 3, "data/b.jsonl:4:1: a NUL byte"}}}};
-  const std::string table = preview_stats(dataset);
+  const SourceFindings findings{.duplicates = 3, .special_tokens = {{FakeTokenizer::kEnd, 8, 4}}};
+  const std::string table = preview_stats(dataset, {&findings, 1}, FakeTokenizer());
   const auto has = [&table](const char* text) { return table.find(text) != std::string::npos; };
   EXPECT_TRUE(has("data/*.jsonl (2 files, format messages)\n")) << table;
   EXPECT_TRUE(has("  dropped: no answer                           2\n")) << table;
@@ -59,7 +63,68 @@ TEST(Preview, TablesTheCounts) {
       << table;
   EXPECT_TRUE(has("  held out for evaluation                      1\n")) << table;
   EXPECT_TRUE(has("  samples an epoch, by data.weights            6\n")) << table;
+  EXPECT_TRUE(has("  duplicates of earlier samples                3\n")) << table;
+  EXPECT_TRUE(
+      has("  special tokens, whose embeddings stay as they are:\n"
+          "    <|im_end|>                                 8, 4 learned\n"))
+      << table;
   EXPECT_FALSE(has("answer cut off")) << table;
+}
+
+// Two sources, the second one twice an epoch, and a validation file.
+class PreviewOfFiles : public testing::Test {
+ protected:
+  PreviewOfFiles() {
+    const auto folder = qlora::test::fresh_folder("preview");
+    write_text(folder / "a.jsonl", R"({"prompt": "q", "completion": "a"})"
+                                   "\n"
+                                   R"({"prompt": "r", "completion": "<|im_start|>"})"
+                                   "\n");
+    write_text(folder / "b.jsonl", R"({"prompt": "q", "completion": "a"})");
+    config_.train = std::vector{(folder / "a.jsonl").string(), (folder / "b.jsonl").string()};
+    config_.weights = {1, 2};
+    config_.validation = (folder / "b.jsonl").string();
+    dataset_ = load_dataset(config_, tokenizer_, 0);
+  }
+
+  FakeTokenizer tokenizer_;
+  DataConfig config_;
+  Dataset dataset_;
+};
+
+TEST_F(PreviewOfFiles, FindsDuplicatesAndSpecialTokens) {
+  ASSERT_EQ(dataset_.train.size(), 4);
+  const auto findings =
+      examine(dataset_.sources, {&dataset_.train, &dataset_.validation}, tokenizer_);
+  ASSERT_EQ(findings.size(), 3u);
+  EXPECT_EQ(findings[0].duplicates, 0);
+  EXPECT_EQ(findings[1].duplicates, 1);  // the copy by weight is none
+  EXPECT_EQ(findings[2].duplicates, 1);
+  std::string uses;
+  for (const SpecialTokenUse& use : findings[0].special_tokens) {
+    uses += fmt::format("{} {}x, {}; ", tokenizer_.token_bytes(use.id), use.times, use.learned);
+  }
+  EXPECT_EQ(uses, "<s> 2x, 0; </s> 2x, 2; <|im_start|> 1x, 1; ");
+}
+
+TEST_F(PreviewOfFiles, WritesEverySampleOnceForPrograms) {
+  const auto path = qlora::test::fresh_folder("preview_json") / "check.json";
+  write_preview_json(dataset_, {&dataset_.train, &dataset_.validation}, tokenizer_, path);
+  const Json json = read_json(path);
+  ASSERT_EQ(json.at("sources").size(), 3u);
+  EXPECT_EQ(json.at("sources")[1].at("per_epoch"), 2);
+  EXPECT_EQ(json.at("sources")[1].at("duplicates"), 1);
+  EXPECT_EQ(json.at("sources")[0].at("special_tokens")[2].at("token"), "<|im_start|>");
+  ASSERT_EQ(json.at("samples").size(), 4u);
+  EXPECT_EQ(json.at("samples")[1],
+            (Json{{"split", "train"},
+                  {"source", std::get<std::vector<std::string>>(config_.train)[0]},
+                  {"file", dataset_.files[0]},
+                  {"row", 2},
+                  {"input_ids", {256, 'r', 259, 257}},
+                  {"labels", {-100, -100, 259, 257}},
+                  {"text", "<s>r<|im_start|></s>"}}));
+  EXPECT_EQ(json.at("samples")[3].at("split"), "validation");
 }
 
 }  // namespace

@@ -97,6 +97,8 @@ TEST(JsonRows, SaysWhereAndWhat) {
               StartsWith("rows.json:3:3: not valid JSON: "));
   EXPECT_THAT(error_of("{\"a\": 1}\n{\"a\": \"tru"),
               StartsWith("rows.json:2:11: not valid JSON: "));
+  EXPECT_THAT(error_of("{\"a\": 1}\n{\"a\": 1e999}"),
+              AllOf(StartsWith("rows.json:2: not valid JSON: "), HasSubstr("1e999")));
   EXPECT_EQ(error_of("[{\"a\": 1},\n {\"a\": 1"),
             "rows.json:2:2: the file ends inside this row of the list; is it truncated?");
   EXPECT_EQ(error_of("[{\"a\": 1},"),

@@ -18,7 +18,7 @@ TEST(ChatPrompt, RendersTheModelsTemplate) {
   const auto path = data_path("tokenizers/smollm2");
   QLORA_REQUIRE_DATA(path);
   const auto tokenizer = text::load_tokenizer(path);
-  const ChatPrompt prompt(*tokenizer);
+  const ChatPrompt prompt(*tokenizer, tokenizer->chat_template());
   const auto text_of = [&](const Json& messages) {
     return tokenizer->decode(prompt.encode(messages));
   };
@@ -33,7 +33,8 @@ TEST(ChatPrompt, WhatAUserWritesIsNoSpecialToken) {
   const auto path = data_path("tokenizers/smollm2");
   QLORA_REQUIRE_DATA(path);
   const auto tokenizer = text::load_tokenizer(path);
-  const TokenIds ids = ChatPrompt(*tokenizer).encode(conversation("", "<|im_end|>"));
+  const TokenIds ids =
+      ChatPrompt(*tokenizer, tokenizer->chat_template()).encode(conversation("", "<|im_end|>"));
   const std::int32_t end = tokenizer->token_id("<|im_end|>").value();
   EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 2);  // system's and user's, the template's own
 }
@@ -57,7 +58,7 @@ class ChatWithStories : public ::testing::Test {
 };
 
 TEST_F(ChatWithStories, WithoutATemplateThePromptIsPlainText) {
-  const ChatPrompt prompt(*session_.tokenizer);
+  const ChatPrompt prompt(*session_.tokenizer, session_.chat_template);
   EXPECT_EQ(prompt.encode(conversation("One.", "Two.")),
             encode_text(*session_.tokenizer, "One.\nTwo."));
 }

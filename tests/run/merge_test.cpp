@@ -4,6 +4,7 @@
 #include "qlora/io/safetensors.h"
 #include "qlora/models/adapters.h"
 #include "qlora/tensor/bridge.h"
+#include "qlora/text/chat_template.h"
 #include "run/support.h"
 #include "support/message.h"
 
@@ -48,6 +49,7 @@ TEST_P(MergeOntoBase, SpeaksLikeBaseAndAdapter) {
   const auto quantization =
       base.quantized ? test::four_bits(base.type, base.double_quant) : tensor::QuantizationConfig{};
   write_training_base(training_base_of(quantization, DType::Float32), folder / "adapter");
+  write_text(folder / "adapter" / text::kChatTemplateFile, "own template");
   const MergeReport report = merge({.base = test::tiny(base.model),
                                     .adapter = folder / "adapter",
                                     .output = folder / "merged",
@@ -56,6 +58,7 @@ TEST_P(MergeOntoBase, SpeaksLikeBaseAndAdapter) {
   EXPECT_GT(report.relative_change, 0.01);
   EXPECT_GE(report.max_relative_change, report.relative_change);
   EXPECT_EQ(report.rounding_error, 0);
+  EXPECT_EQ(read_text(folder / "merged" / text::kChatTemplateFile), "own template");
 
   const auto model = test::load(test::tiny(base.model), quantization);
   const at::Tensor plain = test::logits_of(*model);

@@ -1,6 +1,8 @@
 #include "qlora/run/session.h"
 
+#include "qlora/base/file.h"
 #include "qlora/models/adapters.h"
+#include "qlora/text/chat_template.h"
 #include "run/support.h"
 #include "support/message.h"
 
@@ -45,6 +47,7 @@ class SessionTest : public ::testing::Test {
 TEST_F(SessionTest, PutsTheAdapterOnTheBaseOfItsTraining) {
   const fs::path adapter = test::fresh_folder("session_adapter") / "adapter";
   test::make_adapter(model_, test::random_lora(), adapter);
+  write_text(adapter / text::kChatTemplateFile, "own template");
   const auto quantization = test::four_bits(kernels::QuantType::NF4, true);
   write_training_base(training_base_of(quantization, DType::BFloat16), adapter);
   const auto logits_with = [&](const tensor::QuantizationConfig& config) {
@@ -58,6 +61,7 @@ TEST_F(SessionTest, PutsTheAdapterOnTheBaseOfItsTraining) {
   computed_in_float32.bnb_4bit_compute_dtype = DType::Float32;
   EXPECT_TRUE(at::equal(test::logits_of(*session.model), logits_with(computed_in_float32)));
   EXPECT_THAT(session.stop_ids, Contains(2));
+  EXPECT_EQ(session.chat_template, "own template");
 
   options.base_weights = BaseWeights::Original;
   EXPECT_TRUE(at::equal(test::logits_of(*open_session(options).model), logits_with({})));

@@ -3,7 +3,8 @@
 
 They run in an environment of their own (goldens/requirements.txt pins it), never in the build's:
   tools/dev/make_goldens.py --output tests/data --data ../shared/data --models models [section ...]
-Sections: quant adamw8bit tiny lora smollm2 templates tokenizers data_files formats batches
+Sections: quant adamw8bit tiny lora smollm2 templates tokenizers data_files formats batches chat
+jinja
 (default: all).
 The same command gives the same numbers; tests/data/README.md describes the files.
 """
@@ -15,7 +16,7 @@ import pathlib
 import sys
 
 SECTIONS = ("quant", "adamw8bit", "tiny", "lora", "smollm2", "templates", "tokenizers",
-            "data_files", "formats", "batches")
+            "data_files", "formats", "batches", "chat", "jinja")
 
 
 def parse(arguments):

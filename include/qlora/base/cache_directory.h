@@ -5,7 +5,7 @@
 namespace qlora {
 
 // Where programs keep what they can make again: $QLORA_CACHE_DIR, else $XDG_CACHE_HOME/qlora, else
-// ~/.cache/qlora, else a folder of the system's for temporary files. Not made here.
+// ~/.cache/qlora; empty where the environment names none of them. Not made here.
 std::filesystem::path cache_directory();
 
 }  // namespace qlora

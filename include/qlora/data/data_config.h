@@ -67,6 +67,21 @@ constexpr std::array<EnumName<TruncationMode>, 4> enum_names(TruncationMode /*ta
            {TruncationMode::Drop, "drop"}}};
 }
 
+// Which of the tokens that end a turn are learned (axolotl's train_on_eos).
+enum class TrainOnEos {
+  Turn,  // those of the answers that are learned
+  Last,  // that of the conversation's last answer
+  All,   // those of the other turns, too
+  None,
+};
+
+constexpr std::array<EnumName<TrainOnEos>, 4> enum_names(TrainOnEos /*tag*/) {
+  return {{{TrainOnEos::Turn, "turn"},
+           {TrainOnEos::Last, "last"},
+           {TrainOnEos::All, "all"},
+           {TrainOnEos::None, "none"}}};
+}
+
 struct DataConfig {
   StringOrList train;
   std::vector<double> weights;
@@ -74,6 +89,10 @@ struct DataConfig {
   double validation_split = 0.0;
   DataFormat format = DataFormat::Auto;
   std::optional<std::string> prompt_template;
+  std::optional<std::string> chat_template;
+  bool train_on_inputs = false;
+  TrainOnEos train_on_eos = TrainOnEos::Turn;
+  bool mask_history = false;
   std::vector<std::string> rename_columns;
   std::optional<std::string> weight_column;
   SampleBy sample_by = SampleBy::Line;
@@ -111,6 +130,14 @@ struct DataConfig {
     v.field("template", prompt_template,
             "a prompt in place of the chat template: alpaca, dolly, or a text with {columns}, "
             "learned from the last one on or between {% generation %} and {% endgeneration %}");
+    v.field("chat_template", chat_template,
+            "in place of the model's own: chatml, llama-2, llama-3, llama-3.1, mistral, qwen, "
+            "qwen-3, gemma, phi-3, exaone-3.5, exaone-4, a file of Jinja, or Jinja itself");
+    v.check(!(chat_template && prompt_template), "chat_template",
+            "chat_template and template are both set; expected one of them at most");
+    v.field("train_on_inputs", train_on_inputs, "learn the prompts, too");
+    v.field("train_on_eos", train_on_eos, "which of the tokens that end a turn are learned");
+    v.field("mask_history", mask_history, "of a conversation learn the last answer alone");
     v.field("rename_columns", rename_columns, "columns under other names: [query=instruction]");
     v.field("weight_column", weight_column,
             "column of a number above 0 that weighs the sample's tokens in the loss; null: all 1");
@@ -126,7 +153,7 @@ struct DataConfig {
             "fill rows of max_length tokens with several samples each, by best fit over all of "
             "them; a sample sees itself alone");
     v.field("cache_dir", cache_dir,
-            "folder of tokenized samples, which runs share; null is $XDG_CACHE_HOME/qlora, else "
+            "folder of tokenized samples, which runs share; null is $QLORA_CACHE_DIR, else "
             "~/.cache/qlora; an empty text keeps none");
   }
 };

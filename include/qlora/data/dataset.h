@@ -6,9 +6,10 @@
 // samples lie on disk: memory holds 16 bytes a sample, whatever the size of the files.
 //
 // Formats (data.format; "auto" looks at the columns of each file's first row):
-//   instruction        instruction, output, optional input. One user turn (instruction, blank
-//                      line, input) and the assistant's answer, by the model's chat template;
-//                      without one, Stanford Alpaca's prompt text and EOS behind the output.
+//   instruction        instruction, output, optional input, system and history (a list of
+//                      [question, answer]). A user turn (instruction, blank line, input) and the
+//                      assistant's answer, by the model's chat template; without one, Stanford
+//                      Alpaca's prompt text and EOS behind the output.
 //   dolly              the same from instruction, response, optional context.
 //   kullm              the same from instruction and instances: [{input, output}, ...].
 //   question_answer    the same from two columns such as question and answer.
@@ -23,7 +24,8 @@
 // With data.template the row's columns go into that text, whatever their format.
 //
 // Learned is what the assistant says and the special token that ends it, nothing else: not the
-// line end behind that token, not the prompt.
+// line end behind that token, not the prompt, not an answer that says nothing or whose message has
+// "weight": 0 or "train": false. data.train_on_inputs, train_on_eos and mask_history change that.
 
 #include "qlora/data/data_config.h"
 #include "qlora/data/sample_store.h"
@@ -53,15 +55,17 @@ struct SourceStats {
   std::int64_t samples = 0;
   std::int64_t tokens = 0;
   std::int64_t learned_tokens = 0;
-  std::int64_t longest = 0;      // tokens, after cutting
-  std::int64_t truncated = 0;    // cut to max_length but still of use
-  std::int64_t split = 0;        // made into several by truncation_mode: split
-  std::int64_t no_answer = 0;    // dropped: nothing that an assistant says
-  std::int64_t answer_cut = 0;   // dropped: max_length cuts the whole answer off
-  std::int64_t too_long = 0;     // dropped: longer than max_length (truncation_mode: drop)
-  std::int64_t without_end = 0;  // no special token ends the answer: the model learns no end
-  std::int64_t held_out = 0;     // samples that data.validation_split took
-  std::int64_t per_epoch = 0;    // samples of an epoch, by data.weights
+  std::int64_t longest = 0;         // tokens, after cutting
+  std::int64_t truncated = 0;       // cut to max_length but still of use
+  std::int64_t tokens_cut = 0;      // off these
+  std::int64_t split = 0;           // made into several by truncation_mode: split
+  std::int64_t no_answer = 0;       // dropped: nothing that an assistant says
+  std::int64_t answer_cut = 0;      // dropped: max_length cuts the whole answer off
+  std::int64_t too_long = 0;        // dropped: longer than max_length (truncation_mode: drop)
+  std::int64_t without_end = 0;     // no special token ends the answer: the model learns no end
+  std::int64_t calls_left_out = 0;  // samples with tool calls that the chat template does not write
+  std::int64_t held_out = 0;        // samples that data.validation_split took
+  std::int64_t per_epoch = 0;       // samples of an epoch, by data.weights
   std::vector<SkippedRows> skipped;
 
   bool operator==(const SourceStats&) const = default;
@@ -70,7 +74,8 @@ struct SourceStats {
   void visit(V&& v) {
     v("name", name), v("formats", formats), v("files", files), v("rows", rows);
     v("samples", samples), v("tokens", tokens), v("learned_tokens", learned_tokens);
-    v("longest", longest), v("truncated", truncated), v("split", split);
+    v("longest", longest), v("truncated", truncated), v("tokens_cut", tokens_cut);
+    v("split", split), v("calls_left_out", calls_left_out);
     v("no_answer", no_answer), v("answer_cut", answer_cut), v("too_long", too_long);
     v("without_end", without_end), v("held_out", held_out), v("per_epoch", per_epoch);
   }

@@ -18,6 +18,9 @@ class SampleFile;
 struct KeptSamples;
 std::optional<KeptSamples> open_kept_samples(const std::filesystem::path& path);
 
+// How far the ids of a sample's copies are apart; ids of samples as they were read are less.
+inline constexpr std::int64_t kCopyStride = std::int64_t{1} << 40;
+
 // Copies share the file.
 class SampleStore {
  public:
@@ -35,7 +38,7 @@ class SampleStore {
   // Keeps the samples that are not `chosen` and returns those that are, both in their order.
   SampleStore take(const std::vector<bool>& chosen);
   // Appends sample i once more. Its id tells the copies apart, so that each has random numbers of
-  // its own: copy number c (from 1) has c * 2^40 added to it.
+  // its own: copy number c (from 1) has c * kCopyStride added to it.
   void repeat(std::int64_t i, std::int32_t copy);
 
  private:

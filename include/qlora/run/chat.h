@@ -22,11 +22,12 @@ Json conversation(const std::string& system, const std::string& user);
 // Conversations as the model was taught to read them.
 class ChatPrompt {
  public:
-  // `tokenizer` must outlive this object. Throws Error for a template that cannot be parsed.
-  explicit ChatPrompt(const text::Tokenizer& tokenizer);
+  // By the Jinja source of a chat template, which may be empty. `tokenizer` must outlive this
+  // object. Throws Error for a template that cannot be parsed.
+  ChatPrompt(const text::Tokenizer& tokenizer, const std::string& chat_template);
 
-  // messages: [{"role", "content"}, ...]. Ends with what introduces the assistant's answer. A model
-  // without a chat template gets the contents as plain text, a line each.
+  // messages: [{"role", "content"}, ...]. Ends with what introduces the assistant's answer. Without
+  // a chat template the model gets the contents as plain text, a line each.
   TokenIds encode(const Json& messages) const;
 
  private:

@@ -36,6 +36,7 @@ struct SessionOptions {
 struct Session {
   std::unique_ptr<models::CausalLM> model;
   std::unique_ptr<text::Tokenizer> tokenizer;
+  std::string chat_template;           // the adapter's, else the model's; empty without one
   std::vector<std::int32_t> stop_ids;  // what ends an answer: the tokenizer's and the model's say
 };
 

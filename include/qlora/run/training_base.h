@@ -27,6 +27,9 @@ void write_training_base(const TrainingBase& base, const std::filesystem::path& 
 // Empty where the adapter does not say (another program wrote it). Throws Error for a broken file.
 std::optional<TrainingBase> read_training_base(const std::filesystem::path& adapter);
 
+// The Jinja source that the adapter was trained with; empty where its directory does not say.
+std::string read_trained_template(const std::filesystem::path& adapter);
+
 // Which weights an adapter is put on.
 enum class BaseWeights {
   Training,  // quantized as they were in training; as stored where training_base.json is absent

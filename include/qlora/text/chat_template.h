@@ -9,9 +9,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace qlora::text {
+
+// The file beside a tokenizer that holds its chat template; an adapter may have one of its own.
+inline constexpr const char* kChatTemplateFile = "chat_template.jinja";
 
 struct RenderOptions {
   // End with what introduces the assistant's next answer.
@@ -62,6 +66,11 @@ class ChatTemplate {
 
   std::shared_ptr<const Program> program_;
 };
+
+// The Jinja source that a setting means: a built-in template by its name (chatml, llama-2, llama-3,
+// llama-3.1, mistral, qwen, qwen-3, gemma, phi-3, exaone-3.5, exaone-4), a file, or Jinja itself.
+// Throws Error "where: ..." where it is none of these.
+std::string find_chat_template(const std::string& setting, std::string_view where);
 
 // The ids of a rendered conversation: the template's special tokens are parsed, users' are not.
 std::vector<std::int32_t> encode(const Tokenizer& tokenizer, const Rendered& rendered);

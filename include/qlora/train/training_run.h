@@ -3,6 +3,7 @@
 
 #include "qlora/data/batch_plan.h"
 #include "qlora/data/dataset.h"
+#include "qlora/data/preview.h"
 #include "qlora/train/run_config.h"
 #include "qlora/train/trainer.h"
 #include "qlora/train/training_path.h"
@@ -21,12 +22,15 @@ class TrainingRun {
   TrainingRun(const RunConfig& config, c10::Device device);
 
   // Parameters, data preview and memory estimate, for a person.
-  std::string describe(bool colour) const;
+  std::string describe(const data::PreviewStyle& style) const;
+  // The data preview of every sample, for programs: see data::write_preview_json.
+  void write_samples(const std::filesystem::path& path) const;
 
   // Refers to this object, which must outlive it.
   Trainer make_trainer();
 
  private:
+  data::SplitSamples splits() const;
   data::BatchPlan make_plan(data::SampleStore samples, std::int64_t batch_size, bool shuffle) const;
   void write_companions(const std::filesystem::path& directory) const;
 
