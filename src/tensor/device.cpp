@@ -88,11 +88,10 @@ std::int64_t tensor_memory(c10::Device device) {
 }
 
 std::int64_t available_memory(c10::Device device, std::optional<double> limit) {
-  const std::int64_t cached = cached_memory(device);
-  const std::int64_t most = memory_info(device).free + cached;
+  const std::int64_t most = memory_info(device).free + cached_memory(device);
   if (!limit) return most;
   const auto allowed = static_cast<std::int64_t>(*limit * (1 << 30));
-  return std::min(most, allowed - (program_memory(device) - cached));
+  return std::min(most, allowed - program_memory(device));
 }
 
 void release_cached_memory(c10::Device device) {

@@ -24,7 +24,8 @@ std::int64_t program_memory(c10::Device device);
 std::int64_t tensor_memory(c10::Device device);
 
 // Bytes that this process may still take on a GPU: what is free there or in the allocator's
-// reserve, or as far as `limit` (GiB of program_memory) lets it.
+// reserve; with a limit (GiB of program_memory) what that leaves, the reserve counted as taken,
+// since its gaps need not fit.
 std::int64_t available_memory(c10::Device device, std::optional<double> limit);
 
 // Gives the allocator's reserve that no tensor has back to the GPU.
