@@ -27,6 +27,10 @@ using kernels::Documents;
 // cuDNN lost to FlashAttention-2 on 64 documents of 64 tokens and won from 512 on (one H200).
 constexpr std::int64_t kTinyDocuments = 128;
 
+// cuDNN's backward works on float32 rows of slots times the longest document, which may be no more
+// than so many times the tokens: many short documents beside a long one would take gigabytes.
+constexpr std::int64_t kMostSlack = 8;
+
 // The backward starts each document this many rows further into its float32 d_q.
 constexpr std::int64_t kRowsBetweenDocuments = 128;
 
@@ -223,7 +227,9 @@ std::optional<std::string> packed_attention_problem(const AttentionShape& shape,
 
 std::unique_ptr<kernels::PackedAttention> make_packed_attention(const AttentionShape& shape,
                                                                 bool deterministic) {
-  const bool suits_flash = shape.longest <= kTinyDocuments && !flash_attention_problem(shape);
+  const bool wide = shape.slots * shape.longest > kMostSlack * shape.tokens;
+  const bool suits_flash =
+      (wide || shape.longest <= kTinyDocuments) && !flash_attention_problem(shape);
   if (!deterministic && !suits_flash && !kernels::cuda::cudnn_attention_problem(shape)) {
     return kernels::cuda::make_cudnn_attention(shape);
   }

@@ -22,8 +22,9 @@ std::unique_ptr<kernels::PackedAttention> make_flash_attention(const kernels::At
 std::optional<std::string> packed_attention_problem(const kernels::AttentionShape& shape,
                                                     bool deterministic);
 
-// cuDNN where it can compute the shape and is the faster one, unless the same bits are asked for;
-// else FlashAttention-2. Throws Error where neither can.
+// cuDNN where it can compute the shape, is the faster one and needs no more than a few times the
+// memory of the tokens, unless the same bits are asked for; else FlashAttention-2. Throws Error
+// where neither can.
 std::unique_ptr<kernels::PackedAttention> make_packed_attention(
     const kernels::AttentionShape& shape, bool deterministic);
 
