@@ -55,8 +55,9 @@ std::vector<std::pair<std::string, std::string>> read_history(const Json& row,
              "{}: 'history' is {}; expected a list of [question, answer], both texts", where,
              history->dump().substr(0, 60));
   }
-  for (const Json& turn : *history)
-    turns.push_back(turn.get<std::pair<std::string, std::string>>());
+  for (const Json& turn : *history) {
+    turns.emplace_back(turn[0].get<std::string>(), turn[1].get<std::string>());
+  }
   return turns;
 }
 

@@ -213,8 +213,13 @@ std::vector<Example> SourceReader::fill_template(const Json& columns,
   std::vector<Example> texts;
   if (format_ && *format_ != nullptr && (*format_)->has_instructions) {
     for (const Example& example : read_examples(**format_, columns, where)) {
+      const auto& instruction = std::get<Instruction>(example);
+      if (!instruction.history.empty()) {
+        fail_row(RowFault::Refused,
+                 "{}: data.template has no place for a history; use a chat template", where);
+      }
       Json named = columns;
-      named.update(columns_of(std::get<Instruction>(example)));
+      named.update(columns_of(instruction));
       texts.emplace_back(template_->fill(named, where));
     }
   } else {

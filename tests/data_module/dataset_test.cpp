@@ -202,6 +202,13 @@ TEST(Dataset, FillsATemplate) {
             "train.jsonl:1: no column 'a', which the template names; the row has q");
 }
 
+TEST(Dataset, ATemplateHasNoPlaceForAHistory) {
+  DataConfig config = config_for(R"({"instruction": "q", "output": "a", "history": [["b", "c"]]})");
+  config.prompt_template = "alpaca";
+  EXPECT_EQ(error_of(config),
+            "train.jsonl:1: data.template has no place for a history; use a chat template");
+}
+
 TEST(Dataset, RenamesColumns) {
   DataConfig config = config_for(R"({"ask": "q", "reply": "a", "output": "old"})");
   config.rename_columns = {"ask=instruction", "reply=output", "other=x"};
