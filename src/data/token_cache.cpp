@@ -90,7 +90,7 @@ Json to_json(SourceStats stats) {
 }
 
 // A new member must come into visit, or it would be lost here.
-static_assert(sizeof(SourceStats) == 2 * sizeof(std::string) + 14 * sizeof(std::int64_t) +
+static_assert(sizeof(SourceStats) == 2 * sizeof(std::string) + 16 * sizeof(std::int64_t) +
                                          sizeof(std::vector<SkippedRows>));
 
 SourceStats stats_from_json(const Json& json) {
