@@ -65,7 +65,7 @@ void for_each_row(const std::string& file, std::size_t count, Check check) {
 class BuiltinTemplate : public testing::TestWithParam<const char*> {
  protected:
   BuiltinTemplate()
-      : tokenizer_("", {std::begin(kMarkers), std::end(kMarkers)}),
+      : tokenizer_("", /*definition=*/0, {std::begin(kMarkers), std::end(kMarkers)}),
         labeller_(labeller_of(tokenizer_, GetParam())) {}
 
   // `expected`: the text with its marks, that text's size and hash, or null for a refusal.

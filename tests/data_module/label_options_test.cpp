@@ -106,7 +106,7 @@ TEST(LabelOptions, ACallIsLearnedWholeWhereNoStartOfTheTextIsAlike) {
       "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>{% endfor %}"
       "{{ '<|im_end|>\n' }}{% endfor %}"
       "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}",
-      {"<call>", "</call>"});
+      /*definition=*/0, {"<call>", "</call>"});
   const Json messages = parse_json(R"([{"role": "user", "content": "q"},
       {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]},
       {"role": "tool", "content": "1"}, {"role": "assistant", "content": "a"}])",
