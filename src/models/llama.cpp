@@ -61,8 +61,7 @@ at::Tensor Llama::hidden_states(const at::Tensor& ids, const nn::ForwardContext&
                                 nn::KvCache* cache) {
   at::Tensor x = parts_.embedding.forward(ids, dtype_);
   if (context.neftune_noise_alpha > 0) {
-    const kernels::DropoutKey key{
-        .seed = context.seed, .module = stable_hash("neftune")};
+    const kernels::DropoutKey key{.seed = context.seed, .module = stable_hash("neftune")};
     x = x + tensor::neftune_noise(x, context.tokens, key, context.neftune_noise_alpha);
   }
   for (std::size_t i = 0; i < parts_.layers.size(); ++i) {
