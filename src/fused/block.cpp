@@ -1,12 +1,9 @@
 #include "qlora/fused/block.h"
 
 #include "group_product.h"
-#include "qlora/kernels/cuda_check.h"
 #include "qlora/kernels/rms_norm.h"
 #include "qlora/kernels/rope.h"
 #include "qlora/kernels/swiglu.h"
-
-#include <cuda_runtime_api.h>
 
 #include <algorithm>
 
@@ -108,21 +105,8 @@ struct Block::Pass {
                                     .up_offset = shape.padded_intermediate()},
                                    shape.dtype, run.tokens, shape.padded_intermediate(), stream);
   }
-  // Rows behind the tokens become zero.
-  void clear_tail(Rows rows, std::int64_t element) const {
-    if (run.tail == 0) return;
-    const auto bytes = [&](std::int64_t count) { return count * rows.stride * element; };
-    QLORA_CUDA(cudaMemsetAsync(static_cast<std::byte*>(rows.data) + bytes(run.tokens), 0,
-                               static_cast<std::size_t>(bytes(run.tail)),
-                               static_cast<cudaStream_t>(stream)));
-  }
-  void clear_tail(Rows rows) const {
-    clear_tail(rows, static_cast<std::int64_t>(size_of(shape.dtype)));
-  }
   void turn() const {
-    clear_tail(qkv());
     if (shape.head_norm) {
-      clear_tail(turned());
       kernels::cuda::head_norm_rope(qkv(), shape.dtype, heads(), head_norm(), run.angles, turned(),
                                     stream);
     } else {
@@ -140,12 +124,9 @@ struct Block::Pass {
     }
   }
   void attend() const {
-    clear_tail(attended());
-    clear_tail({kept.statistics, shape.query_heads}, sizeof(float));
     attention.forward(attention_tensors(), run.documents, space.attention, stream);
   }
   void attend_backward() const {
-    clear_tail(d_attended());
     attention.backward(attention_tensors(), run.documents, space.attention, stream);
   }
   // A group's product in a first pass: reduces the input and keeps that.

@@ -24,7 +24,6 @@ Decoder::Decoder(const StepShape& shape, const DecoderWeights& weights, const Me
 
 TokenRun Decoder::run(const StepInput& input) const {
   return {.tokens = shape_.tokens,
-          .tail = shape_.tail,
           .documents = input.documents,
           .angles = {.positions = input.positions, .cos = weights_.cos, .sin = weights_.sin},
           .samples = input.samples,

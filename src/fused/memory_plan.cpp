@@ -53,11 +53,6 @@ struct MemoryPlan::Builder {
   std::int64_t rows(std::int64_t stride, std::int64_t tokens) const {
     return tokens * stride * static_cast<std::int64_t>(size_of(shape.layer.dtype));
   }
-  // Of what attention reads.
-  std::int64_t tailed(std::int64_t stride) const { return rows(stride, shape.tokens + shape.tail); }
-  std::int64_t statistics() const {
-    return floats((shape.tokens + shape.tail) * shape.layer.query_heads);
-  }
   std::int64_t floats(std::int64_t count) const { return count * 4; }
   void add(std::string name, std::int64_t bytes, Lifetime lifetime) {
     regions.push_back({std::move(name), bytes, lifetime});
@@ -97,11 +92,11 @@ void MemoryPlan::Builder::add_layer(std::size_t index, Recompute mode) {
     keep(kGroupNames[group], rows(layer.extra[group]));
   }
   if (mode != Recompute::Full) {
-    keep("attended", tailed(layer.attended_stride()));
-    keep("statistics", statistics());
+    keep("attended", rows(layer.attended_stride()));
+    keep("statistics", floats(shape.tokens * layer.query_heads));
   }
   if (mode == Recompute::None) {
-    keep("qkv_heads", tailed(layer.qkv_stride()));
+    keep("qkv_heads", rows(layer.qkv_stride()));
     keep("middle", rows(layer.hidden));
     keep("gate_up_values", rows(layer.gate_up_stride()));
   }
@@ -112,11 +107,12 @@ void MemoryPlan::Builder::add_layer(std::size_t index, Recompute mode) {
 void MemoryPlan::Builder::add_shared(bool recomputes, bool attends_again) {
   const LayerShape& layer = shape.layer;
   if (attends_again) {
-    add("attended", tailed(layer.attended_stride()), during(kForwardAttention, kBackAttention));
-    add("statistics", statistics(), during(kForwardAttention, kBackAttention));
+    add("attended", rows(layer.attended_stride()), during(kForwardAttention, kBackAttention));
+    add("statistics", floats(shape.tokens * layer.query_heads),
+        during(kForwardAttention, kBackAttention));
   }
   if (recomputes) {
-    add("qkv_heads", tailed(layer.qkv_stride()), during(kForwardQkv, kBackAttention));
+    add("qkv_heads", rows(layer.qkv_stride()), during(kForwardQkv, kBackAttention));
     add("middle", rows(layer.hidden), during(kForwardOut, kBackGateUp));
     add("gate_up_values", rows(layer.gate_up_stride(), mlp_rows),
         during(kForwardGateUp, kBackGateUp));
@@ -127,9 +123,9 @@ void MemoryPlan::Builder::add_shared(bool recomputes, bool attends_again) {
       at(kForwardQkv) | at(kForwardGateUp) | at(kAgainQkv) | at(kAgainGateUp) | at(kBackGateUp) |
           at(kBackQkv));
   add("activated", rows(layer.activated_stride(), mlp_rows), at(kForwardDown) | at(kBackDown));
-  add("d_attended", tailed(layer.query_size()), during(kBackOut, kBackAttention));
+  add("d_attended", rows(layer.query_size()), during(kBackOut, kBackAttention));
   add("d_qkv", rows(layer.qkv_stride()), during(kBackAttention, kBackQkv));
-  add("turned", layer.head_norm ? tailed(layer.turned_stride()) : 0,
+  add("turned", layer.head_norm ? rows(layer.turned_stride()) : 0,
       at(kForwardQkv) | at(kForwardAttention) | during(kAgainQkv, kBackAttention));
   add("attention_workspace", shape.attention_workspace,
       at(kForwardAttention) | at(kAgainAttention) | at(kBackAttention));

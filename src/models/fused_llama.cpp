@@ -35,7 +35,7 @@ using kernels::cuda::MatmulChoice;
 constexpr std::int64_t kLossRows = 512;
 // Batches are padded to one of so many lengths, each with its own graphs.
 constexpr std::int64_t kLengths = 4;
-constexpr std::int64_t kLengthUnit = kernels::kAttentionTile;
+constexpr std::int64_t kLengthUnit = 64;
 
 // The decoder for one padded length.
 class Runner {
@@ -197,7 +197,6 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
       inputs(attention_shape, kLossRows, model.device()),
       shape(fused_shape(model)) {
   shape.tokens = attention_shape.tokens;
-  shape.tail = options.documents > options.rows ? kernels::kAttentionTile : 0;
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
   options.memory -= weights.bytes() + Matmul::kWorkspaceBytes + attention->allocated_bytes();
@@ -220,7 +219,6 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   save_choices(choices, matmul, adopted);
   weights.zero_gradients();
   inputs.loss().zero_();
-  block.zero_();  // timed again and again, a product that adds to itself may have overflowed
   tensor::release_cached_memory(model.device());  // of the runs before the recording
 }
 

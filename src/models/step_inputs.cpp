@@ -87,12 +87,15 @@ void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std:
   auto* const samples = reinterpret_cast<std::int64_t*>(out + layout_.samples);
   auto* const wide = reinterpret_cast<std::int64_t*>(out + layout_.wide_positions);
   std::int64_t slot = 0;
-  const auto add = [&](std::int64_t first, std::int64_t tokens, std::int64_t name) {
+  const auto add = [&](std::int64_t first, std::int64_t tokens, std::int64_t pads,
+                       std::int64_t name) {
     QLORA_ASSERT(slot < attention_.slots);
     out[layout_.starts + slot++] = narrow<std::int32_t>(first);
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      out[layout_.positions + first + t] = static_cast<std::int32_t>(t);
-      wide[first + t] = t;
+    for (std::int64_t t = 0; t < tokens + pads; ++t) {
+      // Padding may reach beyond the positions that there are angles for.
+      const std::int64_t position = t < tokens ? t : 0;
+      out[layout_.positions + first + t] = static_cast<std::int32_t>(position);
+      wide[first + t] = position;
       samples[first + t] = name;
     }
   };
@@ -101,11 +104,11 @@ void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std:
     for (std::int64_t t = 0; t < batch.length; ++document) {
       const std::int64_t tokens = batch.documents[document];
       const bool last = t + tokens == batch.length;
-      add(row * length + t, last ? length - t : tokens, batch.names[document]);
+      add(row * length + t, tokens, last ? length - batch.length : 0, batch.names[document]);
       t += tokens;
     }
   }
-  for (std::int64_t row = batch.rows; row < rows; ++row) add(row * length, length, 0);
+  for (std::int64_t row = batch.rows; row < rows; ++row) add(row * length, 0, length, 0);
   std::fill(out + layout_.starts + slot, out + layout_.starts + attention_.slots + 1,
             narrow<std::int32_t>(rows * length));
 }

@@ -22,12 +22,12 @@ using Clock = std::chrono::steady_clock;
 // The first pays for CUPTI's own start, the second is reported.
 constexpr std::int64_t kRecordedRounds = 2;
 
-Json shape_config(const std::string& name) {
-  const ModelShape& shape = model_shape(name);
+Json shape_config(const TrainBenchmark& options) {
+  const ModelShape& shape = model_shape(options.shape);
   return {{"model_type", shape.model_type},
           {"hidden_size", shape.hidden},
           {"intermediate_size", shape.intermediate},
-          {"num_hidden_layers", shape.layers},
+          {"num_hidden_layers", options.layers > 0 ? options.layers : shape.layers},
           {"num_attention_heads", shape.heads},
           {"num_key_value_heads", shape.key_heads},
           {"head_dim", shape.head_dim},
@@ -43,8 +43,8 @@ std::unique_ptr<models::CausalLM> make_model(const TrainBenchmark& options, c10:
   models::LoadOptions load{.dtype = DType::BFloat16, .device = device};
   load.quantization.load_in_4bit = true;
   load.quantization.bnb_4bit_use_double_quant = true;
-  return models::make_random_model(
-      io::model_config_from_json(shape_config(options.shape), options.shape), load);
+  return models::make_random_model(io::model_config_from_json(shape_config(options), options.shape),
+                                   load);
 }
 
 std::vector<data::Sample> random_samples(const TrainBenchmark& options, std::int64_t vocabulary) {
@@ -149,6 +149,7 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const double median = seconds[seconds.size() / 2];
   const auto tokens = static_cast<double>(options.seq * options.batch * options.accumulation);
   Json figures{{"shape", options.shape},
+               {"layers", model->config().num_hidden_layers},
                {"seq", options.seq},
                {"batch", options.batch},
                {"accumulation", options.accumulation},

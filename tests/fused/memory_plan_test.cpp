@@ -146,17 +146,6 @@ TEST(MemoryPlan, SharedMemoryHoldsATileOfTheMlp) {
   EXPECT_FALSE(tiled.locate(block.data()).layers[3].keeps_gate_up);
 }
 
-TEST(MemoryPlan, WhatAttentionReadsHasATail) {
-  StepShape shape = small_shape();
-  const std::int64_t without = MemoryPlan(shape, {all(Recompute::None)}).bytes();
-  shape.tail = kernels::kAttentionTile;
-  const MemoryPlan plan(shape, {all(Recompute::None)});
-  // 6 layers · 128 rows · ((128 + 64) of qkv, (64 + 64) of the output, 2 bytes each, and 4 · 4
-  // bytes)
-  EXPECT_GE(plan.bytes(), without + 6 * 128 * ((128 + 64 + 64 + 64) * 2 + 16));
-  expect_apart(plan.regions(), plan.bytes());
-}
-
 std::int64_t bytes_with(Recompute mode, bool offload) {
   return MemoryPlan(small_shape(), {all(mode), offload}).bytes();
 }

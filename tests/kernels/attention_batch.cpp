@@ -9,7 +9,7 @@
 namespace qlora::kernels::test {
 namespace {
 
-constexpr std::byte kUnwritten{0x5a};
+constexpr std::byte kUnwritten{0xff};  // NaN in both element types
 
 // Rows [first, last) of one document and query head `h`.
 void attend(const AttentionShape& shape, std::int64_t first, std::int64_t last, std::int64_t h,
@@ -63,11 +63,13 @@ std::vector<std::byte> unwritten(std::int64_t elements) {
   return std::vector<std::byte>(static_cast<std::size_t>(2 * elements), kUnwritten);
 }
 
-// Uniform in [-1, 1), rounded to the element type.
-std::vector<double> random_values(std::uint64_t seed, std::int64_t n, DType dtype) {
+// The first `used` uniform in [-1, 1), rounded to the element type; the rest NaN, which must not
+// matter.
+std::vector<double> random_values(std::uint64_t seed, std::int64_t n, std::int64_t used,
+                                  DType dtype) {
   const RandomStream stream(seed, "attention");
-  std::vector<double> values(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) values[i] = rounded(2 * stream.uniform(i) - 1, dtype);
+  std::vector<double> values(static_cast<std::size_t>(n), NAN);
+  for (std::int64_t i = 0; i < used; ++i) values[i] = rounded(2 * stream.uniform(i) - 1, dtype);
   return values;
 }
 
@@ -166,10 +168,13 @@ AttentionBatch::AttentionBatch(const AttentionShape& shape,
     : shape_(shape), starts_(starts_of(lengths)) {
   const std::int64_t t = shape.tokens, query = shape.query_heads * shape.head_dim;
   const std::int64_t key = shape.key_heads * shape.head_dim;
-  values_.q = random_values(1, t * query, shape.dtype);
-  values_.k = random_values(2, t * key, shape.dtype);
-  values_.v = random_values(3, t * key, shape.dtype);
-  values_.d_o = random_values(4, t * query, shape.dtype);
+  const auto values = [&](std::uint64_t seed, std::int64_t width) {
+    return random_values(seed, t * width, starts_.back() * width, shape.dtype);
+  };
+  values_.q = values(1, query);
+  values_.k = values(2, key);
+  values_.v = values(3, key);
+  values_.d_o = values(4, query);
   const AttentionStrides& s = shape.strides;
   std::vector<std::byte> qkv = unwritten(t * s.q), d_o = unwritten(t * s.d_o);
   scatter(values_.q, shape.dtype, query, s.q, 0, qkv);
@@ -179,8 +184,8 @@ AttentionBatch::AttentionBatch(const AttentionShape& shape,
   const auto slots = static_cast<std::size_t>(shape.slots);
   memory_.reset(new Memory{
       OnDevice(qkv), OnDevice(unwritten(t * s.o)),
-      OnDevice(std::vector<float>(static_cast<std::size_t>(t * shape.query_heads))), OnDevice(d_o),
-      OnDevice(unwritten(t * s.d_q)), OnDevice(unwritten(t * s.d_k)),
+      OnDevice(std::vector<float>(static_cast<std::size_t>(t * shape.query_heads), NAN)),
+      OnDevice(d_o), OnDevice(unwritten(t * s.d_q)), OnDevice(unwritten(t * s.d_k)),
       OnDevice(unwritten(t * s.d_v)), OnDevice(starts_), OnDevice(std::vector<std::int32_t>(slots)),
       OnDevice(std::vector<std::int64_t>(kDocumentOffsets * (slots + 1))), nullptr});
 }

@@ -43,10 +43,6 @@ struct Workspace {
 // The tokens of a micro-step.
 struct TokenRun {
   std::int64_t tokens = 0;
-  // kernels::kAttentionTile where the last document may end within a tile, else 0. So many rows
-  // behind the tokens of what attention reads are kept zero: it multiplies what it finds there by
-  // 0, which does not help where that is NaN.
-  std::int64_t tail = 0;
   kernels::Documents documents;
   kernels::RopeAngles angles;
   // Names and positions as dropout knows tokens (dropout.h).

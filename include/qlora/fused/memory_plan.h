@@ -64,7 +64,6 @@ struct StepShape {
   std::int64_t layers = 0;
   std::int64_t vocabulary = 0;
   std::int64_t tokens = 0;                              // of a micro-step
-  std::int64_t tail = 0;                                // rows behind tokens, see TokenRun
   std::int64_t loss_rows = 0;                           // rows of logits at a time
   std::int64_t attention_workspace = 0;                 // bytes
   std::array<std::int64_t, kGroups> weight_elements{};  // of the largest augmented weights

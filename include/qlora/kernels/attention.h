@@ -6,9 +6,8 @@
 //                                          of its document that come before it
 //
 // T: rows of every tensor (the token budget)   H, Hk: query and key heads, Hk divides H   D: head
-// Documents fill the rows from 0 on, none between them. What lies behind the last is not written;
-// up to kAttentionTile rows of it may be read and multiplied by 0 where the last document's length
-// is no multiple of that, so they must hold finite numbers, in memory that is there.
+// Documents fill the rows from 0 on, none between them; what lies behind the last is not read by
+// the attention of any document and not written.
 
 #include "qlora/kernels/types.h"
 
@@ -17,9 +16,6 @@
 #include <string>
 
 namespace qlora::kernels {
-
-// Rows that attention works on at a time.
-inline constexpr std::int64_t kAttentionTile = 128;
 
 // Elements from one token's row to the next; each a multiple of 8. q, k and v may be columns of one
 // buffer.

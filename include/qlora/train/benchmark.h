@@ -11,6 +11,7 @@ namespace qlora::train {
 
 struct TrainBenchmark {
   std::string shape = "exaone-3.5-2.4b";
+  std::int64_t layers = 0;
   std::int64_t seq = 1024;
   std::int64_t batch = 2;
   std::int64_t accumulation = 8;
@@ -27,6 +28,7 @@ struct TrainBenchmark {
   void visit(V&& v) {
     v.field("shape", shape, "the model's shape",
             OneOf{{"exaone-3.5-2.4b", "llama-2-7b", "llama-3-8b", "qwen3-8b"}, ""});
+    v.field("layers", layers, "of the model; 0: as many as the shape has", at_least(0));
     v.field("seq", seq, "tokens of a sequence", at_least(2));
     v.field("batch", batch, "sequences of a micro-batch", at_least(1));
     v.field("accumulation", accumulation, "micro-batches of an update", at_least(1));
