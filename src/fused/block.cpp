@@ -1,6 +1,7 @@
 #include "qlora/fused/block.h"
 
 #include "group_product.h"
+#include "part_of.h"
 #include "qlora/kernels/rms_norm.h"
 #include "qlora/kernels/rope.h"
 #include "qlora/kernels/swiglu.h"
@@ -33,8 +34,8 @@ struct Block::Pass {
   Rows activated() const { return {space.activated, shape.activated_stride()}; }
   Rows d_attended() const { return {space.d_attended, shape.query_size()}; }
   Rows d_qkv() const { return {space.d_qkv, shape.qkv_stride()}; }
-  ConstRows reduced(Group group) const {
-    return {kept.reduced[group], weights.groups[group].extra()};
+  Rows reduced(Group group) const {
+    return {kept.reduced[group], weights.groups[group].rank_sum()};
   }
 
   GroupProduct product(Group group) const {
@@ -44,16 +45,10 @@ struct Block::Pass {
             {shape.dropout, weights.dropout_keys[group], run.samples, run.positions}};
   }
   void assemble(Group group) const { product(group).assemble(); }
-  // Column `column` of `rows` first.
-  Rows from_column(Rows rows, std::int64_t column) const {
-    const auto bytes = column * static_cast<std::int64_t>(size_of(shape.dtype));
-    return {static_cast<std::byte*>(rows.data) + bytes, rows.stride};
-  }
-  // Row `row` of `rows` first.
-  Rows from_row(Rows rows, std::int64_t row) const { return from_column(rows, row * rows.stride); }
-  Rows keys(Rows qkv) const { return from_column(qkv, shape.query_size()); }
+  Rows from_row(Rows rows, std::int64_t row) const { return part_of(rows, row, 0, shape.dtype); }
+  Rows keys(Rows qkv) const { return part_of(qkv, 0, shape.query_size(), shape.dtype); }
   Rows values(Rows qkv) const {
-    return from_column(qkv, shape.query_size() + shape.key_heads * shape.head_dim);
+    return part_of(qkv, 0, shape.query_size() + shape.key_heads * shape.head_dim, shape.dtype);
   }
   // Where attention finds queries and keys.
   Rows turned() const {
@@ -133,13 +128,13 @@ struct Block::Pass {
   void project(Group group, Rows in, ConstRows residual, Rows out) const {
     const GroupProduct p = product(group);
     p.reduce(in);
-    p.keep(in, kept.reduced[group]);
+    p.keep(in, reduced(group));
     p.apply(in, residual, weights.bias[group], out);
   }
   // In a later pass: takes what was kept.
   void project_again(Group group, Rows in, ConstRows residual, Rows out) const {
     const GroupProduct p = product(group);
-    p.restore(kept.reduced[group], in);
+    p.restore(reduced(group), in);
     p.apply(in, residual, weights.bias[group], out);
   }
   // How a group's backward pass begins: d_out's extra columns, the gradients of B.
@@ -170,8 +165,7 @@ void Block::Pass::for_each_mlp_tile(const Body& body) const {
     tile.kept.middle_rstd += first;
     if (kept.keeps_gate_up) tile.kept.gate_up = from_row(gate_up(), first).data;
     for (const Group group : {kGateUp, kDown}) {
-      const Rows all{kept.reduced[group], weights.groups[group].extra()};
-      tile.kept.reduced[group] = from_row(all, first).data;
+      tile.kept.reduced[group] = from_row(reduced(group), first).data;
     }
     body(tile, first);
   }
@@ -203,7 +197,8 @@ void Block::Pass::mlp_backward(Rows dy) const {
 }
 
 void Block::Pass::attention_backward(Rows dy, bool recomputed, bool last) const {
-  if (!recomputed) assemble(kOut);
+  const bool has_weights = recomputed && space.keeps_weights;
+  if (!has_weights) assemble(kOut);
   const GroupProduct out = begin_backward(kOut, dy);
   out.input_gradient(dy, d_attended());
   out.add_a_gradient(dy, attended(), weights.gradients[kOut]);
@@ -211,7 +206,7 @@ void Block::Pass::attention_backward(Rows dy, bool recomputed, bool last) const 
   attend_backward();
   turn_back();
 
-  if (!recomputed) assemble(kQkv);
+  if (!has_weights) assemble(kQkv);
   const GroupProduct qkv_group = begin_backward(kQkv, d_qkv());
   if (last) {
     norm(x(), weights.input_norm, kept.input_rstd);

@@ -1,5 +1,6 @@
 #include "group_product.h"
 
+#include "part_of.h"
 #include "qlora/kernels/cuda_check.h"
 
 #include <cuda_runtime_api.h>
@@ -9,28 +10,23 @@ namespace qlora::fused {
 using kernels::ConstRows;
 using kernels::Rows;
 
-namespace {
-
-std::int64_t element_size(DType dtype) { return static_cast<std::int64_t>(size_of(dtype)); }
-
-void copy_columns(ConstRows from, Rows to, std::int64_t rows, std::int64_t columns, DType dtype,
-                  kernels::Stream stream) {
-  const auto bytes = [&](std::int64_t elements) {
-    return static_cast<std::size_t>(elements * element_size(dtype));
-  };
-  QLORA_CUDA(cudaMemcpy2DAsync(to.data, bytes(to.stride), from.data, bytes(from.stride),
-                               bytes(columns), static_cast<std::size_t>(rows),
-                               cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream)));
+std::size_t GroupProduct::bytes(std::int64_t elements) const {
+  return static_cast<std::size_t>(elements) * size_of(place_.dtype);
 }
 
-}  // namespace
-
-const void* GroupProduct::column(const void* data, std::int64_t index) const {
-  return static_cast<const std::byte*>(data) + index * element_size(place_.dtype);
+// The columns behind the features.
+template <class R>
+R GroupProduct::extra_of_input(R in) const {
+  return part_of(in, 0, group_.padded_in(), place_.dtype);
 }
 
-const void* GroupProduct::weight_at(std::int64_t row, std::int64_t col) const {
-  return column(weight_, row * group_.stride() + col);
+template <class R>
+R GroupProduct::extra_of_output(R dy) const {
+  return part_of(dy, 0, group_.padded_out(), place_.dtype);
+}
+
+const void* GroupProduct::weight_at(std::int64_t row, std::int64_t column) const {
+  return part_of(ConstRows{weight_, group_.stride()}, row, column, place_.dtype).data;
 }
 
 void GroupProduct::assemble() const {
@@ -55,9 +51,9 @@ kernels::LoraDropout GroupProduct::lora() const {
 
 void GroupProduct::reduce(Rows in) const {
   if (!adapted()) return;
-  void* extra = const_cast<void*>(column(in.data, group_.padded_in()));
+  const Rows extra = extra_of_input(in);
   if (drops()) {
-    return kernels::cuda::lora_reduce(lora(), in, place_.dtype, place_.tokens, {extra, in.stride},
+    return kernels::cuda::lora_reduce(lora(), in, place_.dtype, place_.tokens, extra,
                                       place_.stream);
   }
   place_.matmul.run({.m = place_.tokens,
@@ -69,21 +65,30 @@ void GroupProduct::reduce(Rows in) const {
                      .d_stride = in.stride,
                      .in = place_.dtype,
                      .out = place_.dtype},
-                    {.a = in.data, .b = weight_at(group_.padded_out(), 0), .d = extra},
+                    {.a = in.data, .b = weight_at(group_.padded_out(), 0), .d = extra.data},
                     place_.stream);
 }
 
-void GroupProduct::keep(Rows in, void* kept) const {
-  if (!adapted()) return;
-  copy_columns({column(in.data, group_.padded_in()), in.stride}, {kept, group_.extra()},
-               place_.tokens, group_.extra(), place_.dtype, place_.stream);
+void GroupProduct::copy_ranks(ConstRows from, Rows to) const {
+  QLORA_CUDA(cudaMemcpy2DAsync(to.data, bytes(to.stride), from.data, bytes(from.stride),
+                               bytes(group_.rank_sum()), static_cast<std::size_t>(place_.tokens),
+                               cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(place_.stream)));
 }
 
-void GroupProduct::restore(const void* kept, Rows in) const {
+void GroupProduct::keep(ConstRows in, Rows kept) const {
+  if (adapted()) copy_ranks(extra_of_input(in), kept);
+}
+
+void GroupProduct::restore(ConstRows kept, Rows in) const {
   if (!adapted()) return;
-  void* extra = const_cast<void*>(column(in.data, group_.padded_in()));
-  copy_columns({kept, group_.extra()}, {extra, in.stride}, place_.tokens, group_.extra(),
-               place_.dtype, place_.stream);
+  const Rows extra = extra_of_input(in);
+  copy_ranks(kept, extra);
+  const std::int64_t padding = group_.extra() - group_.rank_sum();
+  if (padding == 0) return;
+  const Rows behind = part_of(extra, 0, group_.rank_sum(), place_.dtype);
+  QLORA_CUDA(cudaMemset2DAsync(behind.data, bytes(behind.stride), 0, bytes(padding),
+                               static_cast<std::size_t>(place_.tokens),
+                               static_cast<cudaStream_t>(place_.stream)));
 }
 
 void GroupProduct::apply(ConstRows in, ConstRows residual, const void* bias, Rows out) const {
@@ -103,17 +108,17 @@ void GroupProduct::apply(ConstRows in, ConstRows residual, const void* bias, Row
 
 void GroupProduct::extend(Rows dy) const {
   if (!adapted()) return;
-  void* extra = const_cast<void*>(column(dy.data, group_.padded_out()));
-  place_.matmul.run({.m = place_.tokens,
-                     .n = group_.extra(),
-                     .k = group_.padded_out(),
-                     .a_stride = dy.stride,
-                     .b_stride = group_.stride(),
-                     .d_stride = dy.stride,
-                     .in = place_.dtype,
-                     .out = place_.dtype},
-                    {.a = dy.data, .b = weight_at(0, group_.padded_in()), .d = extra},
-                    place_.stream);
+  place_.matmul.run(
+      {.m = place_.tokens,
+       .n = group_.extra(),
+       .k = group_.padded_out(),
+       .a_stride = dy.stride,
+       .b_stride = group_.stride(),
+       .d_stride = dy.stride,
+       .in = place_.dtype,
+       .out = place_.dtype},
+      {.a = dy.data, .b = weight_at(0, group_.padded_in()), .d = extra_of_output(dy).data},
+      place_.stream);
 }
 
 void GroupProduct::input_gradient(ConstRows dy, Rows dx) const {
@@ -121,8 +126,8 @@ void GroupProduct::input_gradient(ConstRows dy, Rows dx) const {
   // before it.
   const std::int64_t inner = group_.padded_out() + (drops() ? 0 : group_.extra());
   if (drops()) {
-    const ConstRows reduced{column(dy.data, group_.padded_out()), dy.stride};
-    kernels::cuda::lora_expand(lora(), reduced, place_.dtype, place_.tokens, dx, place_.stream);
+    kernels::cuda::lora_expand(lora(), extra_of_output(dy), place_.dtype, place_.tokens, dx,
+                               place_.stream);
   }
   place_.matmul.run({.m = place_.tokens,
                      .n = group_.padded_in(),
@@ -152,8 +157,8 @@ void GroupProduct::add_b_gradient(ConstRows dy, ConstRows reduced,
                        .d_stride = part.rank,
                        .in = place_.dtype,
                        .out = DType::Float32},
-                      {.a = column(dy.data, group_.row_of(i)),
-                       .b = column(reduced.data, group_.rank_before(i)),
+                      {.a = part_of(dy, 0, group_.row_of(i), place_.dtype).data,
+                       .b = part_of(reduced, 0, group_.rank_before(i), place_.dtype).data,
                        .d = out.b[i],
                        .c = out.b[i],
                        .alpha = out.scaling[i]},
@@ -163,7 +168,7 @@ void GroupProduct::add_b_gradient(ConstRows dy, ConstRows reduced,
 
 void GroupProduct::add_a_gradient(ConstRows dy, ConstRows in, const GroupGradients& out) const {
   if (!adapted()) return;
-  const ConstRows reduced{column(dy.data, group_.padded_out()), dy.stride};
+  const ConstRows reduced = extra_of_output(dy);
   if (drops()) {
     return kernels::cuda::lora_accumulate_a(lora(), reduced, in, place_.dtype, place_.tokens, out.a,
                                             place_.stream);

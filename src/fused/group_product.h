@@ -37,9 +37,9 @@ class GroupProduct {
 
   // in's extra columns = dropped(in) · Aᵀ.
   void reduce(kernels::Rows in) const;
-  // The extra columns of `in` to `kept` [tokens, extra], or back.
-  void keep(kernels::Rows in, void* kept) const;
-  void restore(const void* kept, kernels::Rows in) const;
+  // The ranks' columns of `in` to `kept` [tokens, rank_sum], or back with zeros behind them.
+  void keep(kernels::ConstRows in, kernels::Rows kept) const;
+  void restore(kernels::ConstRows kept, kernels::Rows in) const;
   // out = in · Wᵀ + adapter (+ residual) (+ bias on every row); reads in's extra columns.
   void apply(kernels::ConstRows in, kernels::ConstRows residual, const void* bias,
              kernels::Rows out) const;
@@ -59,8 +59,13 @@ class GroupProduct {
   bool adapted() const { return group_.extra() > 0; }
   bool drops() const { return adapted() && dropout_.rate > 0; }
   kernels::LoraDropout lora() const;
-  const void* column(const void* data, std::int64_t index) const;
-  const void* weight_at(std::int64_t row, std::int64_t col) const;
+  std::size_t bytes(std::int64_t elements) const;
+  void copy_ranks(kernels::ConstRows from, kernels::Rows to) const;
+  template <class R>
+  R extra_of_input(R in) const;
+  template <class R>
+  R extra_of_output(R dy) const;
+  const void* weight_at(std::int64_t row, std::int64_t column) const;
 
   Place place_;
   const kernels::AugmentedGroup& group_;

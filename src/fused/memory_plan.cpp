@@ -61,7 +61,7 @@ struct MemoryPlan::Builder {
   void add_inputs(bool offload);
   void add_layer(std::size_t index, Recompute mode);
   void add_shared(bool recomputes, bool attends_again);
-  void add_weights(bool recomputes);
+  void add_weights(bool recomputes, bool keeps);
   void add_loss();
 };
 
@@ -89,7 +89,7 @@ void MemoryPlan::Builder::add_layer(std::size_t index, Recompute mode) {
   keep("input_rstd", floats(shape.tokens));
   keep("middle_rstd", floats(shape.tokens));
   for (std::size_t group = 0; group < kGroups; ++group) {
-    keep(kGroupNames[group], rows(layer.extra[group]));
+    keep(kGroupNames[group], rows(layer.rank_sum[group]));
   }
   if (mode != Recompute::Full) {
     keep("attended", rows(layer.attended_stride()));
@@ -131,15 +131,15 @@ void MemoryPlan::Builder::add_shared(bool recomputes, bool attends_again) {
       at(kForwardAttention) | at(kAgainAttention) | at(kBackAttention));
 }
 
-void MemoryPlan::Builder::add_weights(bool recomputes) {
+void MemoryPlan::Builder::add_weights(bool recomputes, bool keeps) {
   // Both of the MLP's serve all its tiles.
   const Lifetime mlp = during(kForwardGateUp, kForwardDown) | during(kAgainGateUp, kBackGateUp);
   Lifetime lifetimes[kGroups] = {at(kForwardQkv) | at(kBackQkv), at(kForwardOut) | at(kBackOut),
                                  mlp, mlp};
   if (recomputes) {
-    // Dequantized once for recompute and backward together.
-    lifetimes[kQkv] |= during(kAgainQkv, kBackQkv);
-    lifetimes[kOut] |= during(kAgainOut, kBackOut);
+    // Dequantized once for recompute and backward together, or for each.
+    lifetimes[kQkv] |= keeps ? during(kAgainQkv, kBackQkv) : at(kAgainQkv);
+    lifetimes[kOut] |= keeps ? during(kAgainOut, kBackOut) : at(kAgainOut);
   }
   for (std::size_t group = 0; group < kGroups; ++group) {
     add(fmt::format("{} weight", kGroupNames[group]),
@@ -172,7 +172,7 @@ MemoryPlan::MemoryPlan(const StepShape& shape, MemoryChoice choice)
   };
   const bool recomputes = any(Recompute::Smart, Recompute::Full);
   builder.add_shared(recomputes, any(Recompute::Full));
-  builder.add_weights(recomputes);
+  builder.add_weights(recomputes, choice_.keeps_weights);
   builder.add_loss();
   regions_ = std::move(builder.regions);
   bytes_ = place(regions_);
@@ -208,6 +208,7 @@ StepMemory MemoryPlan::locate(void* block) const {
     memory.space.weights[group] = found.at(fmt::format("{} weight", kGroupNames[group]));
   }
   memory.space.mlp_rows = choice_.mlp_rows;
+  memory.space.keeps_weights = choice_.keeps_weights;
   memory.space.normed = found.at("normed");
   memory.space.activated = found.at("activated");
   memory.space.d_attended = found.at("d_attended");
@@ -227,18 +228,22 @@ StepMemory MemoryPlan::locate(void* block) const {
 MemoryPlan plan_memory(const StepShape& shape, const PlanLimits& limits) {
   // From the fastest on. Of what is recomputed, attention costs the most time for its bytes, so
   // that every layer keeps it before any keeps the rest; copies of inputs cost next to nothing
-  // where the device computes meanwhile; products of fewer rows than kMlpRows run more slowly.
+  // where the device computes meanwhile; to dequantize attention's weights once more costs some
+  // hundredths; products of fewer rows than kMlpRows run more slowly.
   struct Range {
     Recompute most, least;
     bool offload;
-    std::int64_t mlp_rows;
+    bool keeps_weights = true;
+    std::int64_t mlp_rows = kMlpRows;
   };
-  constexpr Range kRanges[] = {{Recompute::None, Recompute::Smart, false, kMlpRows},
-                               {Recompute::None, Recompute::Smart, true, kMlpRows},
-                               {Recompute::Smart, Recompute::Full, false, kMlpRows},
-                               {Recompute::Smart, Recompute::Full, true, kMlpRows},
-                               {Recompute::Full, Recompute::Full, false, kMlpRows / 4},
-                               {Recompute::Full, Recompute::Full, true, kMlpRows / 4}};
+  constexpr Range kRanges[] = {{Recompute::None, Recompute::Smart, false},
+                               {Recompute::None, Recompute::Smart, true},
+                               {Recompute::Smart, Recompute::Full, false},
+                               {Recompute::Smart, Recompute::Full, true},
+                               {Recompute::Full, Recompute::Full, false, false},
+                               {Recompute::Full, Recompute::Full, true, false},
+                               {Recompute::Full, Recompute::Full, false, false, kMlpRows / 4},
+                               {Recompute::Full, Recompute::Full, true, false, kMlpRows / 4}};
   const auto layers = static_cast<std::size_t>(shape.layers);
   std::optional<MemoryPlan> plan;
   for (const Range& range : kRanges) {
@@ -247,7 +252,8 @@ MemoryPlan plan_memory(const StepShape& shape, const PlanLimits& limits) {
     for (std::size_t lean = 0; lean <= layers; ++lean) {
       std::vector<Recompute> modes(layers, range.most);
       std::fill_n(modes.begin(), lean, range.least);
-      plan.emplace(shape, MemoryChoice{std::move(modes), range.offload, range.mlp_rows});
+      plan.emplace(shape, MemoryChoice{std::move(modes), range.offload, range.mlp_rows,
+                                       range.keeps_weights});
       if (plan->bytes() <= limits.budget) return *plan;
     }
   }

@@ -65,6 +65,7 @@ fused::StepShape fused_shape(Llama& model) {
     for (std::size_t g = 0; g < fused::kGroups; ++g) {
       const kernels::AugmentedGroup group = sizes_of(groups[g]);
       shape.layer.extra[g] = std::max(shape.layer.extra[g], group.extra());
+      shape.layer.rank_sum[g] = std::max(shape.layer.rank_sum[g], group.rank_sum());
       shape.weight_elements[g] = std::max(shape.weight_elements[g], group.element_count());
       for (nn::Linear* member : groups[g]) {
         if (member->adapter())

@@ -43,7 +43,8 @@ StepShape small_shape() {
                  .key_heads = 2,
                  .head_dim = 16,
                  .intermediate = 172,
-                 .extra = {64, 64, 64, 64}};
+                 .extra = {64, 64, 64, 64},
+                 .rank_sum = {48, 16, 32, 16}};
   shape.layers = 6;
   shape.vocabulary = 1000;
   shape.tokens = 256;
@@ -146,6 +147,16 @@ TEST(MemoryPlan, SharedMemoryHoldsATileOfTheMlp) {
   EXPECT_FALSE(tiled.locate(block.data()).layers[3].keeps_gate_up);
 }
 
+TEST(MemoryPlan, WeightsMakeRoomForTheMlp) {
+  const StepShape shape = small_shape();
+  const MemoryPlan kept(shape, {.modes = all(Recompute::Full)});
+  const MemoryPlan dropped(shape, {.modes = all(Recompute::Full), .keeps_weights = false});
+  expect_apart(dropped.regions(), dropped.bytes());
+  EXPECT_LT(dropped.bytes(), kept.bytes());
+  std::vector<std::byte> block(static_cast<std::size_t>(kept.bytes()));
+  EXPECT_FALSE(dropped.locate(block.data()).space.keeps_weights);
+}
+
 std::int64_t bytes_with(Recompute mode, bool offload) {
   return MemoryPlan(small_shape(), {all(mode), offload}).bytes();
 }
@@ -181,6 +192,7 @@ TEST(PlanMemory, SaysWhatTheLeastWouldBe) {
   const MemoryPlan least = plan_memory(shape, {1});
   EXPECT_EQ(least.choice().mlp_rows, 1024);
   EXPECT_TRUE(least.choice().offload);
+  EXPECT_FALSE(least.choice().keeps_weights);
   EXPECT_EQ(plan_memory(shape, {least.bytes()}).bytes(), least.bytes());
   EXPECT_GT(plan_memory(shape, {1, false}).bytes(), least.bytes());
   const MemoryPlan fixed = plan_memory(shape, {.budget = 1, .fixed_tiles = true});

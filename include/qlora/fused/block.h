@@ -25,12 +25,13 @@ struct Activations {
   float* middle_rstd = nullptr;          // [tokens]
   void* gate_up = nullptr;               // [tokens, gate_up_stride]; backward overwrites it
   bool keeps_gate_up = true;             // false: gate_up has room for mlp_rows tokens alone
-  std::array<void*, kGroups> reduced{};  // [tokens, extra], each group's input · Aᵀ
+  std::array<void*, kGroups> reduced{};  // [tokens, rank_sum], each group's input · Aᵀ
 };
 
 // Memory that no layer keeps.
 struct Workspace {
   std::int64_t mlp_rows = 0;             // tokens that go through the MLP at a time
+  bool keeps_weights = true;             // from recompute to backward, those of Qkv and Out
   std::array<void*, kGroups> weights{};  // augmented weights
   void* normed = nullptr;                // [tokens, normed_stride]
   void* activated = nullptr;             // [mlp_rows, activated_stride]
@@ -60,7 +61,7 @@ class Block {
                const Workspace& space, void* y, kernels::Stream stream);
 
   // Fills again what backward reads of the layer's first half and memory was shared for, from x
-  // (and, unless `with_attention`, from `attended`). Leaves the augmented weights of Qkv and Out.
+  // (and, unless `with_attention`, from `attended`). Makes the augmented weights of Qkv and Out.
   void recompute(const LayerWeights& weights, const Activations& kept, const TokenRun& run,
                  const Workspace& space, bool with_attention, kernels::Stream stream);
 

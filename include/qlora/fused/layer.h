@@ -24,7 +24,8 @@ struct LayerShape {
   bool head_norm = false;         // queries and keys are normalized, head by head, before they turn
   DType dtype = DType::BFloat16;  // of weights, activations and adapter copies
   float dropout = 0;              // of the adapters' inputs
-  std::array<std::int64_t, kGroups> extra{};  // most extra columns of any layer's group
+  std::array<std::int64_t, kGroups> extra{};     // most extra columns of any layer's group
+  std::array<std::int64_t, kGroups> rank_sum{};  // most of them that hold ranks
 
   std::int64_t query_size() const { return query_heads * head_dim; }
   std::int64_t qkv_size() const { return (query_heads + 2 * key_heads) * head_dim; }

@@ -74,6 +74,9 @@ struct MemoryChoice {
   std::vector<Recompute> modes;  // one for each layer
   bool offload = false;          // the layers' inputs lie on the host (input_offload.h)
   std::int64_t mlp_rows = 0;     // tokens that go through the MLP at a time; 0: all
+  // Attention's weights, dequantized for recompute, are there until backward takes them; false:
+  // they make room for the MLP and are dequantized once more.
+  bool keeps_weights = true;
 };
 
 // Memory of the loss, rows at a time.
