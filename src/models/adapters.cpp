@@ -68,7 +68,16 @@ void train_modules_fully(CausalLM& model, const std::vector<std::string>& names)
     if (wanted(path)) module.train_fully();
   };
   model.visit({.linear = [&](const std::string& path, nn::Linear& m) { train(path, m); },
-               .embedding = [&](const std::string& path, nn::Embedding& m) { train(path, m); },
+               .embedding =
+                   [&](const std::string& path, nn::Embedding& m) {
+                     train(path, m);
+                     if (m.weight().requires_grad() && m.weight().device() != model.device()) {
+                       fail(
+                           "lora.modules_to_save: '{}' stays on the host and cannot be trained "
+                           "there; unset training.embedding_offloading",
+                           path);
+                     }
+                   },
                .norm = [&](const std::string& path, nn::RmsNorm& m) { train(path, m); }});
   if (unused.empty()) return;
   const bool tied_head = model.config().tie_word_embeddings && unused.contains("lm_head");

@@ -54,7 +54,7 @@ Llama::Llama(io::ModelConfig config, LlamaParts parts, at::ScalarType dtype)
     : config_(std::move(config)),
       parts_(std::move(parts)),
       dtype_(dtype),
-      rope_(rope_frequencies(config_), known_positions(config_), parts_.embedding.weight().device(),
+      rope_(rope_frequencies(config_), known_positions(config_), Llama::device(),
             table_dtype(dtype)) {}
 
 at::Tensor Llama::hidden_states(const at::Tensor& ids, const nn::ForwardContext& context,

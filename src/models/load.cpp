@@ -62,8 +62,7 @@ class Loader {
   LlamaParts read_all() const {
     LlamaParts parts;
     const auto& c = config_;
-    parts.embedding =
-        nn::Embedding(dense(module(Role::Embedding) + ".weight", {c.vocab_size, c.hidden_size}));
+    parts.embedding = embedding();
     parts.layers.resize(static_cast<std::size_t>(c.num_hidden_layers));
     for (std::size_t i = 0; i < parts.layers.size(); ++i) {
       parts.layers[i] = layer(static_cast<std::int64_t>(i));
@@ -76,6 +75,18 @@ class Loader {
   }
 
  private:
+  nn::Embedding embedding() const {
+    const at::Tensor weight =
+        dense(module(Role::Embedding) + ".weight", {config_.vocab_size, config_.hidden_size});
+    if (!options_.embedding_on_host) return nn::Embedding(weight);
+    if (config_.tie_word_embeddings) {
+      fail(
+          "the embedding of this model cannot stay on the host: it is the output projection, too "
+          "(tie_word_embeddings); unset training.embedding_offloading");
+    }
+    return nn::Embedding(options_.device.is_cuda() ? weight.cpu().pin_memory() : weight);
+  }
+
   std::string module(Role role, std::int64_t layer = 0) const {
     return io::module_path(config_.architecture, role, layer);
   }

@@ -5,7 +5,7 @@
 namespace qlora::nn {
 
 at::Tensor Embedding::forward(const at::Tensor& ids, at::ScalarType dtype) const {
-  return at::embedding(weight_, ids).to(dtype);
+  return at::embedding(weight_, ids.to(weight_.device())).to(ids.device(), dtype);
 }
 
 void Embedding::train_fully() {

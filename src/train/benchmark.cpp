@@ -40,7 +40,9 @@ Json shape_config(const TrainBenchmark& options) {
 
 // The setting of every comparison with other programs: bf16 on NF4 with nested scales.
 std::unique_ptr<models::CausalLM> make_model(const TrainBenchmark& options, c10::Device device) {
-  models::LoadOptions load{.dtype = DType::BFloat16, .device = device};
+  models::LoadOptions load{.dtype = DType::BFloat16,
+                           .device = device,
+                           .embedding_on_host = options.embedding_offloading};
   load.quantization.load_in_4bit = true;
   load.quantization.bnb_4bit_use_double_quant = true;
   return models::make_random_model(io::model_config_from_json(shape_config(options), options.shape),

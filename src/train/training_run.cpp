@@ -62,9 +62,11 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
         "training.eval_strategy: there is nothing to evaluate on; set data.validation or "
         "data.validation_split");
   }
-  model_ = models::load(config.model.path, {.quantization = config.quantization,
-                                            .dtype = config.training.activation_dtype(),
-                                            .device = device});
+  model_ =
+      models::load(config.model.path, {.quantization = config.quantization,
+                                       .dtype = config.training.activation_dtype(),
+                                       .device = device,
+                                       .embedding_on_host = config.training.embedding_offloading});
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));

@@ -94,7 +94,8 @@ LoadOptions options_for(DType dtype, c10::Device device) {
   return options;
 }
 
-std::unique_ptr<CausalLM> random_model(const Family& f, DType dtype, c10::Device device) {
+std::unique_ptr<CausalLM> random_model(const Family& f, DType dtype, c10::Device device,
+                                       bool embedding_on_host = false) {
   const Json config = {{"model_type", f.type},
                        {"hidden_size", f.hidden},
                        {"intermediate_size", f.intermediate},
@@ -106,7 +107,9 @@ std::unique_ptr<CausalLM> random_model(const Family& f, DType dtype, c10::Device
                        {"max_position_embeddings", 256},
                        {"rms_norm_eps", 1e-5},
                        {"tie_word_embeddings", f.tied}};
-  return make_random_model(io::model_config_from_json(config, f.name), options_for(dtype, device));
+  LoadOptions options = options_for(dtype, device);
+  options.embedding_on_host = embedding_on_host;
+  return make_random_model(io::model_config_from_json(config, f.name), options);
 }
 
 // A model in float64 on the CPU with the same weights.
@@ -166,8 +169,8 @@ Result run_plain(CausalLM& model, const Batch& batch) {
 }
 
 fused::MemoryChoice everywhere(fused::Recompute mode, bool offload = false,
-                               std::int64_t mlp_rows = 0) {
-  return {std::vector(kLayers, mode), offload, mlp_rows};
+                               std::int64_t mlp_rows = 0, bool keeps_weights = true) {
+  return {std::vector(kLayers, mode), offload, mlp_rows, keeps_weights};
 }
 
 Result run_fused(CausalLM& model, const Batch& batch, FusedOptions options) {
@@ -265,7 +268,7 @@ TEST(GpuFused, RecomputedLayersGiveTheSame) {
     for (const auto& choice :
          {everywhere(fused::Recompute::Smart), everywhere(fused::Recompute::Full),
           everywhere(fused::Recompute::None, true, 50), everywhere(fused::Recompute::Smart, true),
-          everywhere(fused::Recompute::Full, true, 50)}) {
+          everywhere(fused::Recompute::Full, true, 50, /*keeps_weights=*/false)}) {
       expect_near(run_fused(*models.model, batch, {.choice = choice}), exact, family.name);
     }
   }
@@ -285,9 +288,10 @@ TEST(GpuFused, DeterministicModeGivesTheSameBitsHoweverItRuns) {
   for (const Family& family : kFusedFamilies) {
     const Models models(family, 1, 0.1);
     const Batch batch(1, models.model->config().vocab_size, /*packed=*/true);
-    const auto run = [&](fused::Recompute mode, bool offload, bool graphs) {
+    const auto run = [&](fused::Recompute mode, bool offload, bool graphs,
+                         bool keeps_weights = true) {
       return run_fused(*models.model, batch,
-                       {.choice = everywhere(mode, offload),
+                       {.choice = everywhere(mode, offload, 0, keeps_weights),
                         .deterministic_attention = true,
                         .fixed_products = true,
                         .graphs = graphs});
@@ -299,7 +303,22 @@ TEST(GpuFused, DeterministicModeGivesTheSameBitsHoweverItRuns) {
     expect_same_bits(run(fused::Recompute::None, true, true), first, "offloaded");
     expect_same_bits(run(fused::Recompute::Smart, false, true), first, "smart");
     expect_same_bits(run(fused::Recompute::Full, true, true), first, "full, offloaded");
+    expect_same_bits(run(fused::Recompute::Full, false, true, false), first, "weights dropped");
   }
+}
+
+TEST(GpuFused, AnEmbeddingOnTheHostGivesTheSameBits) {
+  QLORA_REQUIRE_GPU();
+  const auto run = [](bool embedding_on_host) {
+    at::manual_seed(1);
+    const auto model = random_model(kFusedFamilies[0], DType::BFloat16, kGpu, embedding_on_host);
+    attach(*model, DType::Float32, 1, 0);
+    return run_fused(*model, Batch(1, model->config().vocab_size),
+                     {.choice = everywhere(fused::Recompute::Full),
+                      .deterministic_attention = true,
+                      .fixed_products = true});
+  };
+  expect_same_bits(run(true), run(false), "host");
 }
 
 // What the default mode adds to two runs' difference is attention's backward alone.

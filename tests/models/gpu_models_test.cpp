@@ -1,5 +1,7 @@
 // The plain path on a GPU against the same goldens, and quantized storage against the CPU's.
 
+#include "qlora/base/error.h"
+#include "qlora/models/adapters.h"
 #include "qlora/models/load.h"
 #include "support/gpu.h"
 #include "support/tensor_golden.h"
@@ -22,6 +24,23 @@ TEST(GpuModels, EveryFamilysLogitsInFloat32) {
     const at::Tensor logits = model->logits(hidden, {}).cpu() * mask;
     EXPECT_LT(test::scaled_error(logits, golden.at("logits")), 1e-5) << family;
   }
+}
+
+TEST(GpuModels, AnEmbeddingOnTheHostGivesTheSame) {
+  QLORA_REQUIRE_GPU();
+  const c10::Device gpu(c10::kCUDA, 0);
+  const auto path = test::golden_path("tiny/llama2");
+  const at::Tensor ids = at::arange(7, at::TensorOptions(gpu).dtype(at::kLong)).view({1, 7});
+  const auto hidden = [&](bool on_host) {
+    const auto model = load(path, {.device = gpu, .embedding_on_host = on_host});
+    EXPECT_EQ(model->device(), gpu);
+    return model->hidden_states(ids, {});
+  };
+  EXPECT_TRUE(at::equal(hidden(true), hidden(false)));
+  const auto model = load(path, {.device = gpu, .embedding_on_host = true});
+  nn::LoraConfig lora;
+  lora.modules_to_save = {"embed_tokens"};
+  EXPECT_THROW(attach_lora(*model, to_adapter_config(lora, "base"), DType::Float32, 1), Error);
 }
 
 TEST(GpuModels, QuantizedOnTheGpuHasTheCpusBytes) {

@@ -12,9 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string error_of(const fs::path& model) {
+std::string error_of(const fs::path& model, const LoadOptions& options = {}) {
   try {
-    load(model, {});
+    load(model, options);
   } catch (const Error& error) {
     return error.what();
   }
@@ -39,6 +39,13 @@ TEST(Load, QuantizesEveryLinearButTheHead) {
                 .embedding = {},
                 .norm = {}});
   EXPECT_EQ(quantized, 14);
+}
+
+TEST(Load, ATiedEmbeddingCannotStayOnTheHost) {
+  const LoadOptions options{.embedding_on_host = true};
+  EXPECT_EQ(error_of(test::golden_path("tiny/llama2"), options), "no error");
+  EXPECT_NE(error_of(test::golden_path("tiny/llama3"), options).find("the output projection, too"),
+            std::string::npos);
 }
 
 TEST(Load, SkippedModulesStayDense) {

@@ -44,7 +44,7 @@ class Llama final : public CausalLM {
                       const nn::ForwardContext& context) override;
   void visit(const ModuleVisitor& visitor) override;
   const io::ModelConfig& config() const override { return config_; }
-  c10::Device device() const override { return parts_.embedding.weight().device(); }
+  c10::Device device() const override { return parts_.final_norm.weight().device(); }
 
   // For the fused path, which reads the weights itself.
   LlamaParts& parts() { return parts_; }

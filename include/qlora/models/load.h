@@ -14,12 +14,15 @@ struct LoadOptions {
   tensor::QuantizationConfig quantization;
   DType dtype = DType::Float32;  // of the activations and of every weight that stays dense
   c10::Device device = c10::kCPU;
+  // The input embedding stays in (pinned) host memory, from where a GPU fetches the rows it needs.
+  bool embedding_on_host = false;
 };
 
 // Opens an HF directory or a GGUF file. Weights stream from the mapped files: host and device never
 // hold more than the (quantized) model and one tensor. A checkpoint that bitsandbytes has already
 // quantized to 4 bits keeps its bytes whatever `quantization` says. Throws Error: a file or tensor
-// missing or of the wrong shape (names the file, expected, found), an unknown architecture.
+// missing or of the wrong shape (names the file, expected, found), an unknown architecture, an
+// embedding kept on the host that is the output projection, too.
 std::unique_ptr<CausalLM> load(const std::filesystem::path& path, const LoadOptions& options);
 
 // A model of that shape with random weights, made on the device: for measuring speed and memory.

@@ -10,7 +10,7 @@ class Embedding {
   Embedding() = default;
   explicit Embedding(at::Tensor weight) : weight_(std::move(weight)) {}
 
-  // ids: int64 [...]; result: [..., d] in `dtype`.
+  // ids: int64 [...]; result: [..., d] in `dtype`, on the device of ids.
   at::Tensor forward(const at::Tensor& ids, at::ScalarType dtype) const;
 
   at::Tensor& weight() { return weight_; }

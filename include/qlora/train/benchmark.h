@@ -21,6 +21,7 @@ struct TrainBenchmark {
   std::int64_t r = 16;
   double lora_dropout = 0;
   std::optional<double> memory_limit;
+  bool embedding_offloading = false;
   bool plain = false;
   bool deterministic = false;
 
@@ -38,6 +39,7 @@ struct TrainBenchmark {
     v.field("r", r, "rank of the adapters, on all linear layers", Range{1, 65536});
     v.field("lora_dropout", lora_dropout, "dropout of the adapters' inputs", fraction_below_one());
     v.field("memory_limit", memory_limit, "GiB that the fused path may fill", above(0));
+    v.field("embedding_offloading", embedding_offloading, "the input embedding on the host");
     v.field("plain", plain, "the plain path in place of the fused one");
     v.field("deterministic", deterministic, "the same bits in every run");
   }

@@ -72,6 +72,7 @@ struct TrainingConfig {
   bool fused = true;
   std::optional<double> memory_limit;
   std::optional<bool> activation_offloading;
+  bool embedding_offloading = false;
   bool deterministic = false;
   bool group_by_length = false;
   std::optional<double> neftune_noise_alpha;
@@ -155,6 +156,9 @@ struct TrainingConfig {
     v.field("activation_offloading", activation_offloading,
             "on the fused path: keep the layers' inputs in host memory until the backward pass; "
             "null does so where it spares recomputing attention");
+    v.field("embedding_offloading", embedding_offloading,
+            "keep the input embedding in host memory, from where the GPU fetches the rows of each "
+            "batch; not for models whose output projection is tied to it");
     v.field("deterministic", deterministic,
             "on the fused path: the same bits in every run, for slower attention and products");
     v.field("group_by_length", group_by_length, "batch samples of similar length");
