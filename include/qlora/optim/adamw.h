@@ -59,9 +59,6 @@ class AdamW {
   // What became of the last step. Waits on a GPU until its norm is known, not for its update.
   StepOutcome outcome() const;
 
-  // Writes the copies from parameters that something else has changed.
-  void refresh_copies();
-
   // Updates done so far; waits as outcome() does.
   std::int64_t steps() const;
   // Bytes of state, wherever it lives.
@@ -81,6 +78,8 @@ class AdamW {
   bool is_paged(const Slot& slot) const;
   void allocate_moments(bool eight_bit);
   void attach_copies(std::vector<tensor::CopyTarget> copies);
+  // Writes the copies from parameters that something else than step() has changed.
+  void refresh_copies();
   // The tables of a step: all gradients; with pages then the resident tensors and each page's.
   using Tables = std::vector<std::vector<kernels::AdamWTensor>>;
   Tables tables();
