@@ -1,11 +1,13 @@
 #pragma once
 // A decoder layer's forward pass and its hand-written backward pass, queued on one stream without
-// allocating or waiting, so that both can be captured into a CUDA graph.
+// waiting, so that both can be captured into a CUDA graph. Of LibTorch's memory, FlashAttention
+// alone takes some.
 //
 //   h = x + Out(attention(rope(Qkv(norm(x)))))
 //   y = h + Down(silu(gate) * up)     gate | up = GateUp(norm(h))
 //
-// Sums in float32, each result rounded once; the residual additions ride in the products.
+// Sums in float32, each result rounded once, but an input's gradient with dropout twice; the
+// residual additions ride in the products.
 
 #include "qlora/fused/layer.h"
 #include "qlora/kernels/matmul.h"

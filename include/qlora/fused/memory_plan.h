@@ -118,7 +118,8 @@ class MemoryPlan {
 
 struct PlanLimits {
   std::int64_t budget = 0;           // bytes
-  std::optional<bool> offload = {};  // nothing: where that spares recomputing attention
+  std::optional<bool> offload = {};  // nothing: where that spares recomputing attention,
+                                     // or nothing else fits
   bool fixed_tiles = false;          // mlp_rows, on which sums depend, comes from the shape alone
 };
 

@@ -28,7 +28,7 @@ struct RmsNormBackward {
   const float* rstd = nullptr;   // [rows], from the forward pass
   ConstRows dx_add;              // [rows, cols], a residual branch's gradient, or null
   Rows dx;                       // [rows, cols]; may be dx_add, dy or x
-  Rows y;                        // [rows, cols], the output again, to the bit, or null
+  Rows y;                        // [rows, cols], the output again, to the bit, or null; may be dy
 };
 
 namespace cpu {

@@ -47,8 +47,8 @@ struct TrainBenchmark {
 
 // Trains on random tokens; returns what was measured as one JSON object, indented. Times are those
 // of an update: the median round's, the fastest one's and the slowest one's. gpu_kernels_per_step,
-// host_launches_per_step and gpu_busy_share (of wall time) come from one more round under CUPTI,
-// and are left out where there is none.
+// host_launches_per_step and gpu_busy_share (of wall time) come from the second of two more rounds
+// under CUPTI, and are left out where there is none.
 std::string benchmark_training(const TrainBenchmark& options);
 
 }  // namespace qlora::train

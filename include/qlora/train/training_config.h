@@ -155,10 +155,11 @@ struct TrainingConfig {
             above(0));
     v.field("activation_offloading", activation_offloading,
             "on the fused path: keep the layers' inputs in host memory until the backward pass; "
-            "null does so where it spares recomputing attention");
-    v.field("embedding_offloading", embedding_offloading,
-            "keep the input embedding in host memory, from where the GPU fetches the rows of each "
-            "batch; not for models whose output projection is tied to it");
+            "null does so where it spares recomputing attention, or nothing else fits");
+    v.field(
+        "embedding_offloading", embedding_offloading,
+        "keep the input embedding in host memory, from where the fused path fetches the rows of "
+        "each batch; not for models whose output projection is tied to it");
     v.field("deterministic", deterministic,
             "on the fused path: the same bits in every run, for slower attention and products");
     v.field("group_by_length", group_by_length, "batch samples of similar length");
