@@ -24,13 +24,6 @@ std::vector<double> rope_frequencies(const io::ModelConfig& config) {
   return frequencies;
 }
 
-// Attention here always sees the whole context, which is the model's own attention only inside its
-// sliding window.
-std::int64_t known_positions(const io::ModelConfig& config) {
-  const std::int64_t window = config.sliding_window.value_or(config.max_position_embeddings);
-  return std::min(window, config.max_position_embeddings);
-}
-
 // Tables in float32, but float64 arithmetic keeps float64 tables.
 at::ScalarType table_dtype(at::ScalarType activations) {
   return activations == at::kDouble ? at::kDouble : at::kFloat;
@@ -54,7 +47,7 @@ Llama::Llama(io::ModelConfig config, LlamaParts parts, at::ScalarType dtype)
     : config_(std::move(config)),
       parts_(std::move(parts)),
       dtype_(dtype),
-      rope_(rope_frequencies(config_), known_positions(config_), Llama::device(),
+      rope_(rope_frequencies(config_), config_.context_limit(), Llama::device(),
             table_dtype(dtype)) {}
 
 at::Tensor Llama::hidden_states(const at::Tensor& ids, const nn::ForwardContext& context,

@@ -16,12 +16,6 @@ namespace {
 // What a row is fed after its answer has ended; nobody looks at what comes of it.
 constexpr std::int32_t kIdleToken = 0;
 
-// Attention here always sees the whole context: the model's own only inside its sliding window.
-std::int64_t context_limit(const io::ModelConfig& config) {
-  return std::min(config.max_position_embeddings,
-                  config.sliding_window.value_or(config.max_position_embeddings));
-}
-
 struct Row {
   Row(const Prompt& row_prompt, std::uint64_t seed)
       : prompt(row_prompt.ids), draws(seed, fmt::format("generate.{}", row_prompt.number)) {}
@@ -50,7 +44,7 @@ class Lockstep {
     const auto shorter = [](const Row& a, const Row& b) { return a.length() < b.length(); };
     const auto [shortest, longest] = std::minmax_element(rows_.begin(), rows_.end(), shorter);
     // Written so that a huge max_new_tokens cannot overflow.
-    const std::int64_t limit = context_limit(model_.config());
+    const std::int64_t limit = model_.config().context_limit();
     const std::int64_t end =
         longest->length() + std::min(config_.max_new_tokens, limit - longest->length());
     nn::KvCache cache(model_.config().num_hidden_layers, end);
@@ -70,7 +64,7 @@ class Lockstep {
   void check(const TokenIds& ids) const {
     const io::ModelConfig& config = model_.config();
     if (ids.empty()) fail("the prompt is empty; write something to answer");
-    const std::int64_t limit = context_limit(config);
+    const std::int64_t limit = config.context_limit();
     if (std::cmp_greater_equal(ids.size(), limit)) {
       fail("the prompt has {} tokens, but the model's context ends at {}; shorten it", ids.size(),
            limit);

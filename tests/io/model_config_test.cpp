@@ -96,6 +96,8 @@ TEST(ModelConfigTest, FamiliesDifferWhereTheirTableSaysSo) {
 TEST(ModelConfigTest, SlidingWindows) {
   Json mistral = tiny("mistral").source;
   EXPECT_EQ(parse(with(mistral, "sliding_window", 4096)).sliding_window, 4096);
+  EXPECT_EQ(parse(with(mistral, "sliding_window", 5)).context_limit(), 5);
+  EXPECT_EQ(parse(mistral).context_limit(), parse(mistral).max_position_embeddings);
   mistral.erase("sliding_window");
   EXPECT_EQ(parse(mistral).sliding_window, 4096);
   Json qwen = with(tiny("qwen2").source, "sliding_window", 100);

@@ -5,6 +5,7 @@
 #include "qlora/base/json.h"
 #include "qlora/io/architecture.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -51,8 +52,7 @@ struct ModelConfig {
   bool o_bias = false;    // bias on o_proj
   bool mlp_bias = false;  // bias on gate_proj, up_proj, down_proj
   bool qk_norm = false;   // RMSNorm over head_dim on q and k (q_norm, k_norm)
-  // Attention looks back at most this many positions; unset: all of them. A caller that runs
-  // sequences no longer than the window may ignore it.
+  // Attention looks back at most this many positions; unset: all of them.
   std::optional<std::int64_t> sliding_window;
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_ids;  // config.json allows one or a list
@@ -61,6 +61,11 @@ struct ModelConfig {
   std::vector<std::int64_t> stop_token_ids;
   std::optional<DType> dtype;  // the checkpoint's floating type, where stated
   Json source;  // config.json as it was read (unknown keys are carried through); null from GGUF
+
+  // The longest sequence that attention over the whole context serves as the model's own does.
+  std::int64_t context_limit() const {
+    return std::min(max_position_embeddings, sliding_window.value_or(max_position_embeddings));
+  }
 };
 
 // An HF directory (config.json, generation_config.json) or a GGUF file. Throws Error: path absent
