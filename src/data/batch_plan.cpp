@@ -95,13 +95,18 @@ EpochSize BatchPlan::size(std::int64_t epoch) const {
   return size;
 }
 
-std::int64_t BatchPlan::most_in_row() const {
+LargestBatch BatchPlan::largest() const {
+  // Packing makes rows alike in every epoch, but shuffles them.
   const Order order = cached_order(0);
-  std::int64_t most = 1;
-  for (std::size_t row = 1; row < order->starts.size(); ++row) {
-    most = std::max(most, order->starts[row] - order->starts[row - 1]);
+  std::vector<std::int64_t> samples;
+  for (std::int64_t row = 0; row < rows_; ++row) {
+    samples.push_back(std::ssize(row_samples(*order, row)));
   }
-  return most;
+  std::ranges::sort(samples, std::greater());
+  const std::int64_t rows = std::min(options_.batch_size, rows_);
+  return {.rows = rows,
+          .length = longest(),
+          .samples = std::accumulate(samples.begin(), samples.begin() + rows, std::int64_t{0})};
 }
 
 std::string BatchPlan::describe() const {

@@ -78,7 +78,11 @@ class Runner {
 // Timing the products anew at each start would take time, and memory for the code of all that lose.
 std::string adopt_choices(const fs::path& file, Matmul& matmul) {
   std::error_code error;
-  if (fs::is_regular_file(file, error)) matmul.adopt(read_text(file));
+  try {
+    if (fs::is_regular_file(file, error)) matmul.adopt(read_text(file));
+  } catch (const std::exception& problem) {
+    log::info("this run times its matrix products anew: {}", problem.what());
+  }
   return matmul.choices();
 }
 
@@ -148,7 +152,8 @@ fused::MemoryPlan make_plan(const fused::StepShape& shape, const FusedOptions& o
   if (plan.bytes() <= options.memory) return plan;
   fail(
       "the activations of {} x {} tokens need {} beside the weights, {} are free; "
-      "lower training.per_device_train_batch_size or data.max_length",
+      "lower data.max_length or training.per_device_train_batch_size (or, where it evaluates, "
+      "per_device_eval_batch_size)",
       options.rows, options.length, human_bytes(plan.bytes()), human_bytes(options.memory));
 }
 
@@ -169,6 +174,8 @@ std::optional<std::string> fused_path_problem(CausalLM& model, const FusedOption
 
 struct FusedLlama::State {
   FusedOptions options;
+  std::int64_t tensors_before;  // bytes
+  std::int64_t held = 0;        // bytes of the tensors made here, but for `block`
   FusedWeights weights;
   kernels::AttentionShape attention_shape;
   std::unique_ptr<kernels::PackedAttention> attention;
@@ -188,6 +195,7 @@ struct FusedLlama::State {
 
 FusedLlama::State::State(Llama& model, const FusedOptions& o)
     : options(o),
+      tensors_before(tensor::tensor_memory(model.device())),
       weights(model, o.length, o.seed),
       attention_shape(models::attention_shape(model, o)),
       attention(tensor::make_packed_attention(attention_shape, o.deterministic_attention)),
@@ -199,7 +207,8 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
   shape.tokens = attention_shape.tokens;
   shape.loss_rows = kLossRows;
   shape.attention_workspace = attention->workspace_bytes();
-  options.memory -= weights.bytes() + Matmul::kWorkspaceBytes + attention->allocated_bytes();
+  held = tensor::tensor_memory(model.device()) - tensors_before;
+  options.memory -= held + attention->allocated_bytes();
   plan.emplace(make_plan(shape, options));
   const std::int64_t step = padded_length(1, options);
   const std::int64_t longest = padded_length(options.length, options);
@@ -252,7 +261,7 @@ const at::Tensor& FusedLlama::loss_sum() const { return state_->inputs.loss(); }
 fused::MemoryChoice FusedLlama::choice() const { return state_->plan->choice(); }
 
 FusedMemory FusedLlama::memory() const {
-  FusedMemory memory{.gradients_and_copies = state_->weights.bytes(),
+  FusedMemory memory{.held = state_->held - Matmul::kWorkspaceBytes,
                      .products = Matmul::kWorkspaceBytes,
                      .attention = state_->attention->allocated_bytes()};
   for (const fused::Region& region : state_->plan->regions()) {

@@ -175,12 +175,6 @@ void FusedWeights::place_gradients() {
   }
 }
 
-std::int64_t FusedWeights::bytes() const {
-  std::size_t bytes = gradients_.nbytes();
-  for (const Adapter& adapter : adapters_) bytes += adapter.a.nbytes() + adapter.scaled_b.nbytes();
-  return static_cast<std::int64_t>(bytes);
-}
-
 std::vector<tensor::CopyTarget> FusedWeights::copies() const {
   std::vector<tensor::CopyTarget> result;
   for (const Adapter& adapter : adapters_) {

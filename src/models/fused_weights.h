@@ -24,8 +24,6 @@ class FusedWeights {
   // keeps them so.
   std::vector<tensor::CopyTarget> copies() const;
   void zero_gradients() { gradients_.zero_(); }
-  // Of the copies and the gradients.
-  std::int64_t bytes() const;
 
  private:
   struct Adapter {

@@ -140,7 +140,7 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const data::BatchPlan batches(
       data::SampleStore(random_samples(options, model->config().vocab_size)),
       {.batch_size = options.batch, .shuffle = false});
-  const TrainingPath path = choose_training_path(*model, config, {options.seq, 1});
+  const TrainingPath path = choose_training_path(*model, config, batches.largest());
   Trainer trainer(
       {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()}, config);
   Updates updates(trainer, device);

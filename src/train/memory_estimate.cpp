@@ -49,6 +49,21 @@ std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::Model
           {"logits of a chunk", std::min(tokens, kLogitRows) * model.vocab_size * (4 + element)}};
 }
 
+std::int64_t evaluation_bytes(const io::ModelConfig& model, const data::LargestBatch& batch,
+                              DType activations) {
+  const std::int64_t tokens = batch.rows * batch.length;
+  if (tokens == 0) return 0;
+  const auto element = static_cast<std::int64_t>(size_of(activations));
+  // Of a block without autograd: residual sums and the norm's output, with q, k, v before and after
+  // the rotation and the output, or with gate, up, silu(gate) and their product.
+  const std::int64_t q = model.num_attention_heads * model.head_dim;
+  const std::int64_t kv = model.num_key_value_heads * model.head_dim;
+  const std::int64_t widest = std::max(3 * q + 4 * kv, 4 * model.intermediate_size);
+  const std::int64_t weight = model.hidden_size * model.intermediate_size;
+  return (tokens * (3 * model.hidden_size + widest) + weight) * element +
+         std::min(tokens, kLogitRows) * model.vocab_size * (4 + element);
+}
+
 std::int64_t memory_sum(const std::vector<MemoryItem>& items) {
   std::int64_t sum = 0;
   for (const MemoryItem& item : items) sum += item.bytes;

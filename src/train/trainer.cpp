@@ -158,8 +158,8 @@ bool Trainer::run() {
     const bool saves = stop || due(config_.save_strategy, config_.save_steps, done_);
     if (runs_ahead() && !evaluates && !saves && done_ < plan_.max_steps()) continue;
     report(done_, *settle());
+    if (saves) save_checkpoint();  // first: should the evaluation fail, nothing is lost
     if (evaluates) evaluate_now();
-    if (saves) save_checkpoint();
     if (stop) {
       log::info("interrupted after step {}; continue with --resume auto", done_);
       return false;

@@ -15,14 +15,14 @@ constexpr std::int64_t kLaterCode = std::int64_t{64} << 20;
 
 std::int64_t resident_optimizer_bytes(models::CausalLM& model, Optim optim) {
   const bool paged = optim == Optim::PagedAdamw8bit || optim == Optim::PagedAdamw32bit;
-  const std::int64_t all = optimizer_bytes(optim, models::count_parameters(model).trainable);
-  return paged ? std::min(all, optim::kPagedDeviceBytes) : all;
+  if (paged) return optim::kPagedDeviceBytes;
+  return optimizer_bytes(optim, models::count_parameters(model).trainable);
 }
 
-models::FusedOptions options_for(const TrainingConfig& config, const LargestBatch& largest) {
-  return {.rows = config.per_device_train_batch_size,
-          .length = largest.row_tokens,
-          .documents = config.per_device_train_batch_size * largest.row_documents,
+models::FusedOptions options_for(const TrainingConfig& config, const data::LargestBatch& largest) {
+  return {.rows = largest.rows,
+          .length = largest.length,
+          .documents = largest.samples,
           .seed = static_cast<std::uint64_t>(config.seed),
           .offload = config.activation_offloading,
           .deterministic_attention = config.deterministic,
@@ -40,38 +40,54 @@ std::string describe(const fused::MemoryChoice& choice) {
       choice.offload ? "host" : "GPU");
 }
 
-std::vector<MemoryItem> items(const models::FusedMemory& memory, std::int64_t weights,
-                              std::int64_t optimizer, std::int64_t code) {
-  return {{"weights, adapters included", weights},
-          {"their gradients and copies", memory.gradients_and_copies},
-          {"optimizer state", optimizer},
+// What is on the GPU beside what the fused path itself takes.
+struct Others {
+  std::int64_t weights, optimizer, evaluation, code;
+};
+
+std::vector<MemoryItem> items(const models::FusedMemory& memory, const Others& others) {
+  return {{"weights, adapters included", others.weights},
+          {"gradients, copies, inputs", memory.held},
+          {"optimizer state", others.optimizer},
           {"activations kept", memory.kept},
           {"one block and the loss", memory.at_work},
           {"matrix products, attention", memory.products + memory.attention},
-          {"code and graphs", code}};
+          {"a batch of the evaluation", others.evaluation},
+          {"code and graphs", others.code}};
+}
+
+// What the plain path would have followed or does without.
+void say_ignored(const TrainingConfig& config) {
+  if (config.deterministic) log::info("training.deterministic has no effect on it");
+  if (config.memory_limit) log::info("training.memory_limit has no effect on it");
 }
 
 }  // namespace
 
 TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
-                                  const LargestBatch& largest) {
+                                  const data::LargestBatch& train,
+                                  const data::LargestBatch& validation) {
   if (!config.fused || !model.device().is_cuda()) return {};
-  models::FusedOptions options = options_for(config, largest);
+  models::FusedOptions options = options_for(config, train);
   auto problem = models::fused_path_problem(model, options);
   if (config.neftune_noise_alpha.value_or(0) > 0) problem = "training.neftune_noise_alpha is set";
   if (problem) {
     log::info("the plain path trains: {}", *problem);
+    say_ignored(config);
     return {};
   }
   tensor::release_cached_memory(model.device());
   const std::int64_t weights = tensor::tensor_memory(model.device());
-  const std::int64_t code = tensor::program_memory(model.device()) - weights + kLaterCode;
-  const std::int64_t optimizer = resident_optimizer_bytes(model, config.optim);
-  options.memory =
-      tensor::available_memory(model.device(), config.memory_limit) - optimizer - kLaterCode;
+  const Others others{
+      .weights = weights,
+      .optimizer = resident_optimizer_bytes(model, config.optim),
+      .evaluation = evaluation_bytes(model.config(), validation, config.activation_dtype()),
+      .code = tensor::program_memory(model.device()) - weights + kLaterCode};
+  options.memory = tensor::available_memory(model.device(), config.memory_limit) -
+                   others.optimizer - others.evaluation - kLaterCode;
   TrainingPath path{
       std::make_unique<models::FusedLlama>(dynamic_cast<models::Llama&>(model), options), {}};
-  path.memory = items(path.fused->memory(), weights, optimizer, code);
+  path.memory = items(path.fused->memory(), others);
   log::info("{}\n{}", describe(path.fused->choice()), memory_table(path.memory));
   return path;
 }

@@ -17,9 +17,9 @@ namespace fs = std::filesystem;
 namespace {
 
 void expect_fitting_context(const RunConfig& config, const io::ModelConfig& model) {
-  if (config.data.max_length <= model.max_position_embeddings) return;
+  if (config.data.max_length <= model.context_limit()) return;
   fail("data.max_length: {} tokens, but {} knows {} positions; lower it", config.data.max_length,
-       config.model.path, model.max_position_embeddings);
+       config.model.path, model.context_limit());
 }
 
 void expect_fitting_tokenizer(const text::Tokenizer& tokenizer, const io::ModelConfig& model,
@@ -73,8 +73,8 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   if (config.data.weight_column) {
     log::info("the plain path trains: data.weight_column is set");
   } else {
-    path_ =
-        choose_training_path(*model_, config.training, {train_->longest(), train_->most_in_row()});
+    path_ = choose_training_path(*model_, config.training, train_->largest(),
+                                 validation_ ? validation_->largest() : data::LargestBatch{});
   }
 }
 

@@ -113,6 +113,33 @@ TEST(BatchPlan, TheLongestRowIsInTheFirstBatch) {
   }
 }
 
+TEST(BatchPlan, TheLargestBoundsEveryBatch) {
+  for (const BatchOptions& options : all_orders()) {
+    const BatchPlan plan(many_samples(101), options);
+    const LargestBatch largest = plan.largest();
+    EXPECT_EQ(largest.length, plan.longest());
+    for (const std::int64_t epoch : {0, 3}) {
+      for (std::int64_t b = 0; b < plan.batches_per_epoch(); ++b) {
+        const Batch batch = plan.get(epoch, b);
+        EXPECT_LE(batch.rows, largest.rows);
+        EXPECT_LE(std::ssize(batch.sample_ids), largest.samples);
+      }
+    }
+  }
+  // Rows of 128 tokens: one that is full, and one of three samples.
+  const auto sized = [](std::int64_t tokens) {
+    Sample sample;
+    sample.ids.assign(static_cast<std::size_t>(tokens), 1);
+    sample.labels = sample.ids;
+    return sample;
+  };
+  const SampleStore samples(std::vector<Sample>{sized(128), sized(40), sized(44), sized(44)});
+  const LargestBatch both = BatchPlan(samples, {.batch_size = 8, .pack_length = 128}).largest();
+  EXPECT_EQ(both.rows, 2);
+  EXPECT_EQ(both.samples, 4);
+  EXPECT_EQ(BatchPlan(samples, {.batch_size = 1, .pack_length = 128}).largest().samples, 3);
+}
+
 TEST(BatchPlan, PackedRowsHoldEverySampleWhole) {
   const SampleStore samples = many_samples(300);
   const BatchPlan plan(samples, {.batch_size = 3, .pad_id = 7777, .pack_length = 128});

@@ -253,7 +253,7 @@ TEST(Trainer, InterruptSavesAndLeaves) {
 }
 
 // Dropout masks, order and arithmetic of the update are the CPU's; only matrix products differ.
-TEST(GpuTrainer, FollowsTheCpuAndResumesExactly) {
+TEST(GpuTrainer, FollowsTheCpuAndItselfAfterAResume) {
   QLORA_REQUIRE_GPU();
   const c10::Device gpu(c10::kCUDA, 0);
   const fs::path on_cpu = test::fresh_folder("on_cpu");

@@ -45,6 +45,13 @@ struct EpochSize {
   std::int64_t cells = 0;  // tokens and pads
 };
 
+// What no batch of any epoch exceeds.
+struct LargestBatch {
+  std::int64_t rows = 0;
+  std::int64_t length = 0;   // tokens of a row
+  std::int64_t samples = 0;  // of all its rows
+};
+
 class BatchPlan {
  public:
   // `samples` must not be empty, nor longer than pack_length; options in their ranges.
@@ -70,8 +77,7 @@ class BatchPlan {
   bool packs() const { return options_.pack_length > 0; }
   // Tokens of the longest row.
   std::int64_t longest() const;
-  // Samples of the row that has the most; packing makes rows alike in every epoch.
-  std::int64_t most_in_row() const;
+  LargestBatch largest() const;
 
  private:
   using Order = std::shared_ptr<const EpochOrder>;

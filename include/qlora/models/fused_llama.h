@@ -35,8 +35,8 @@ struct FusedOptions {
   std::int64_t memory = 0;     // bytes that the path may take
   // Nothing: what is fastest of all that fits into the memory.
   std::optional<fused::MemoryChoice> choice = {};
-  // Layers' inputs wait for backward in host memory; nothing: where that is faster than to
-  // recompute what does not fit.
+  // Layers' inputs wait for backward in host memory; nothing: where that spares recomputing
+  // attention, or nothing else fits.
   std::optional<bool> offload = {};
   // Both true: the same bits in every run, whatever the memory plan.
   bool deterministic_attention = false;
@@ -46,11 +46,11 @@ struct FusedOptions {
 
 // Bytes of device memory that the path takes beside the model.
 struct FusedMemory {
-  std::int64_t gradients_and_copies = 0;  // of the adapters
-  std::int64_t kept = 0;                  // by layers, from forward to backward
-  std::int64_t at_work = 0;               // in turn by layers and the loss
-  std::int64_t products = 0;              // workspace of matrix products
-  std::int64_t attention = 0;             // what the attention engine takes from LibTorch
+  std::int64_t held = 0;       // gradients and copies of adapters, inputs, tables
+  std::int64_t kept = 0;       // by layers, from forward to backward
+  std::int64_t at_work = 0;    // in turn by layers and the loss
+  std::int64_t products = 0;   // workspace of matrix products
+  std::int64_t attention = 0;  // what the attention engine takes from LibTorch
 };
 
 // Why the fused path cannot train this model on its device, or nothing.

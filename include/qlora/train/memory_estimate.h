@@ -1,6 +1,7 @@
 #pragma once
 // What a run will hold in device memory, from sizes alone.
 
+#include "qlora/data/batch_plan.h"
 #include "qlora/models/adapters.h"
 #include "qlora/train/run_config.h"
 
@@ -23,6 +24,10 @@ std::int64_t optimizer_bytes(Optim optim, std::int64_t trainable);
 std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::ModelConfig& model,
                                         const models::ParameterCount& parameters,
                                         std::int64_t longest_sample);
+
+// What evaluating `batch` on the plain path takes at most, beside the weights; 0 for an empty one.
+std::int64_t evaluation_bytes(const io::ModelConfig& model, const data::LargestBatch& batch,
+                              DType activations);
 
 std::int64_t memory_sum(const std::vector<MemoryItem>& items);
 
