@@ -6,6 +6,7 @@
 #include "qlora/base/file.h"
 #include "qlora/base/log.h"
 #include "qlora/base/narrow.h"
+#include "qlora/base/random.h"
 #include "qlora/base/text_util.h"
 #include "qlora/tensor/bridge.h"
 #include "qlora/tensor/device.h"
@@ -218,7 +219,9 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o)
         static_cast<std::size_t>(shape.layers),
         shape.tokens * shape.layer.hidden * static_cast<std::int64_t>(size_of(shape.layer.dtype)));
   }
-  const fs::path choices = cache_directory() / "matmul.txt";
+  // Before any choice the text names GPU and library: each has a file.
+  const fs::path choices =
+      cache_directory() / fmt::format("matmul-{:016x}.txt", stable_hash(matmul.choices()));
   const std::string adopted = adopt_choices(choices, matmul);
   const auto recorder = tensor::own_stream(tensor::StreamUse::Recording, model.device());
   const auto pool = at::cuda::graph_pool_handle();
