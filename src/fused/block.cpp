@@ -42,7 +42,7 @@ struct Block::Pass {
     return {{matmul, shape.dtype, run.tokens, stream},
             weights.groups[group],
             space.weights[group],
-            {shape.dropout, weights.dropout_keys[group], run.samples, run.positions}};
+            {shape.dropout, weights.dropout_keys[group], run.samples, run.angles.positions}};
   }
   void assemble(Group group) const { product(group).assemble(); }
   Rows from_row(Rows rows, std::int64_t row) const { return part_of(rows, row, 0, shape.dtype); }
@@ -160,7 +160,7 @@ void Block::Pass::for_each_mlp_tile(const Body& body) const {
     Pass tile = *this;
     tile.run.tokens = std::min(space.mlp_rows, run.tokens - first);
     tile.run.samples += first;
-    tile.run.positions += first;
+    tile.run.angles.positions += first;
     tile.kept.middle = from_row(middle(), first).data;
     tile.kept.middle_rstd += first;
     if (kept.keeps_gate_up) tile.kept.gate_up = from_row(gate_up(), first).data;

@@ -26,8 +26,7 @@ TokenRun Decoder::run(const StepInput& input) const {
   return {.tokens = shape_.tokens,
           .documents = input.documents,
           .angles = {.positions = input.positions, .cos = weights_.cos, .sin = weights_.sin},
-          .samples = input.samples,
-          .positions = input.wide_positions};
+          .samples = input.samples};
 }
 
 void Decoder::forward(const StepInput& input, kernels::Stream stream) {

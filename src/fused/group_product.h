@@ -24,7 +24,7 @@ class GroupProduct {
     float rate;
     const std::array<PhiloxKey, kernels::kMaxParts>& keys;
     const std::int64_t* samples;    // [tokens]
-    const std::int64_t* positions;  // [tokens]
+    const std::int32_t* positions;  // [tokens]
   };
 
   // weight: memory for the augmented weight.

@@ -34,7 +34,7 @@ struct Lora {
   int rows;
   ConstRows a;
   const std::int64_t* samples;
-  const std::int64_t* positions;
+  const std::int32_t* positions;
 };
 
 // Where a thread stands in the layouts of mma.cuh.

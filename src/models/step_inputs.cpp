@@ -32,7 +32,6 @@ StepInputs::Layout StepInputs::make_layout() const {
   layout.ids = list(attention_.tokens);
   layout.positions = list(attention_.tokens);
   layout.samples = list(2 * attention_.tokens);
-  layout.wide_positions = list(2 * attention_.tokens);
   layout.starts = list(attention_.slots + 1);
   layout.labelled = list(labels);
   layout.labels = list(labels);
@@ -59,7 +58,6 @@ StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t lo
                          .lengths = lengths_.mutable_data_ptr<std::int32_t>(),
                          .offsets = offsets_.mutable_data_ptr<std::int64_t>()},
            .samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples),
-           .wide_positions = reinterpret_cast<const std::int64_t*>(lists + layout_.wide_positions),
            .labelled = lists + layout_.labelled,
            .labels = lists + layout_.labels,
            .loss_scale = reinterpret_cast<const float*>(lists + layout_.scale),
@@ -85,7 +83,6 @@ std::int64_t StepInputs::load(const TokenRows& batch, std::int64_t rows, std::in
 void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std::int64_t length,
                                  std::int32_t* out) const {
   auto* const samples = reinterpret_cast<std::int64_t*>(out + layout_.samples);
-  auto* const wide = reinterpret_cast<std::int64_t*>(out + layout_.wide_positions);
   std::int64_t slot = 0;
   const auto add = [&](std::int64_t first, std::int64_t tokens, std::int64_t pads,
                        std::int64_t name) {
@@ -93,9 +90,7 @@ void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std:
     out[layout_.starts + slot++] = narrow<std::int32_t>(first);
     for (std::int64_t t = 0; t < tokens + pads; ++t) {
       // Padding may reach beyond the positions that there are angles for.
-      const std::int64_t position = t < tokens ? t : 0;
-      out[layout_.positions + first + t] = static_cast<std::int32_t>(position);
-      wide[first + t] = position;
+      out[layout_.positions + first + t] = static_cast<std::int32_t>(t < tokens ? t : 0);
       samples[first + t] = name;
     }
   };

@@ -30,7 +30,7 @@ class StepInputs {
  private:
   // Where each list starts in one buffer of int32.
   struct Layout {
-    std::int64_t ids, positions, samples, wide_positions, starts, labelled, labels, scale, total;
+    std::int64_t ids, positions, samples, starts, labelled, labels, scale, total;
   };
   Layout make_layout() const;
   std::int64_t write_labels(const TokenRows& batch, std::int64_t length, std::int32_t* out) const;

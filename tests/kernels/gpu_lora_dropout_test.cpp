@@ -28,7 +28,7 @@ struct DeviceInputs {
         g_stride(host.g_stride) {
     lora.a.data = a.data();
     lora.samples = samples.data<std::int64_t>();
-    lora.positions = positions.data<std::int64_t>();
+    lora.positions = positions.data<std::int32_t>();
   }
   ConstRows x_rows() { return {x.data(), x_stride}; }
   ConstRows g_rows() { return {g.data(), g_stride}; }

@@ -55,7 +55,7 @@ class LoraDropoutInputs {
     grad_a = random_floats(4, lora.extra * lora.features);
     for (std::int64_t row = 0; row < c.rows; ++row) {
       samples.push_back(sample_name(row / 11, 3));
-      positions.push_back(row % 11);
+      positions.push_back(static_cast<std::int32_t>(row % 11));
     }
     lora.a = {a.data(), a_stride};
     lora.samples = samples.data();
@@ -73,7 +73,8 @@ class LoraDropoutInputs {
   std::int64_t x_stride, g_stride, a_stride;
   std::vector<std::byte> x, g, a;  // [rows, x_stride], [rows, g_stride], [extra, a_stride]
   std::vector<float> grad_a;       // [extra, features]
-  std::vector<std::int64_t> samples, positions;
+  std::vector<std::int64_t> samples;
+  std::vector<std::int32_t> positions;
 
  private:
   // Random values with zeros at the ranks that pad a part; rank_of: rank of an element.

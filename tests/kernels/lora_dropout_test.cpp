@@ -35,7 +35,8 @@ std::vector<float> dropped_inputs(const LoraDropoutInputs& inputs, std::size_t p
     values.push_back(test::element(x.data(), dtype, i / lora.in * stride + i % lora.in));
   }
   auto bytes = test::to_bytes(values, dtype);
-  cpu::dropout(bytes.data(), dtype, rows, lora.in, inputs.samples.data(), inputs.positions.data(),
+  const std::vector<std::int64_t> positions(inputs.positions.begin(), inputs.positions.end());
+  cpu::dropout(bytes.data(), dtype, rows, lora.in, inputs.samples.data(), positions.data(),
                {.seed = 7, .module = part}, lora.p, bytes.data(), nullptr);
   for (std::int64_t i = 0; i < rows * lora.in; ++i) {
     values[i] = test::element(bytes.data(), dtype, i);

@@ -47,10 +47,8 @@ struct Workspace {
 struct TokenRun {
   std::int64_t tokens = 0;
   kernels::Documents documents;
-  kernels::RopeAngles angles;
-  // Names and positions as dropout knows tokens (dropout.h).
-  const std::int64_t* samples = nullptr;    // [tokens]
-  const std::int64_t* positions = nullptr;  // [tokens]
+  kernels::RopeAngles angles;             // with the tokens' positions, which dropout knows, too
+  const std::int64_t* samples = nullptr;  // [tokens], their names for dropout (dropout.h)
 };
 
 class Block {

@@ -22,11 +22,10 @@ struct DecoderWeights {
 
 // A micro-batch in device memory, at addresses that stay.
 struct StepInput {
-  const std::int32_t* ids = nullptr;             // [tokens]
-  const std::int32_t* positions = nullptr;       // [tokens], inside their documents
-  kernels::Documents documents;                  // cover all tokens
-  const std::int64_t* samples = nullptr;         // [tokens], see TokenRun
-  const std::int64_t* wide_positions = nullptr;  // [tokens], as positions
+  const std::int32_t* ids = nullptr;        // [tokens]
+  const std::int32_t* positions = nullptr;  // [tokens], inside their documents
+  kernels::Documents documents;             // cover all tokens
+  const std::int64_t* samples = nullptr;    // [tokens], see TokenRun
   // Tokens whose successor has a label, and that label; -1 fills the last rows of a loss chunk.
   const std::int32_t* labelled = nullptr;  // [label capacity, a multiple of loss_rows]
   const std::int32_t* labels = nullptr;    // the same

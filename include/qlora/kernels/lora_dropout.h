@@ -35,7 +35,7 @@ struct LoraDropout {
   ConstRows a;  // [extra, in]; of the rows that no part takes none is read
   // Names (sample_name) and positions of the tokens, as in dropout.h.
   const std::int64_t* samples = nullptr;    // [rows]
-  const std::int64_t* positions = nullptr;  // [rows]
+  const std::int32_t* positions = nullptr;  // [rows]
 };
 
 // For all: `rows` tokens; elements of a, x, g, out and dx: float16, bfloat16 or, in the CPU twins,
