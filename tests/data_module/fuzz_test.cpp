@@ -193,7 +193,7 @@ TEST(Fuzz, BrokenFiles) {
     const auto path = qlora::test::fresh_folder("fuzz") / name;
     write_text(path, mutations.make(number));
     DataConfig config;
-    config.train = path.string();
+    config.train = {{.path = path.string()}};
     config.on_error = number % 3 == 0 ? OnError::Stop : OnError::Skip;
     EXPECT_FALSE(load_dataset(config, tokenizer, 0).train.empty());
   });

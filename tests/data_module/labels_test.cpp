@@ -106,7 +106,7 @@ TEST(Labels, AreTransformersOwnOnSmolLM2) {
   QLORA_REQUIRE_DATA(folder);
   const auto tokenizer = text::load_tokenizer(folder);
   DataConfig config;
-  config.train = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string();
+  config.train = {{.path = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string()}};
   config.cache_dir = "";
   const Dataset dataset = load_dataset(config, *tokenizer, 0);
   const Json batches = read_json(qlora::test::golden_path("smollm2/batches.json"));

@@ -12,6 +12,7 @@ namespace qlora::train {
 namespace {
 
 using test::message_of;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr const char* kLeast =
@@ -100,6 +101,12 @@ TEST(RunConfigTest, BoundsAndRulesHold) {
   }
   EXPECT_THAT(error_with({"data.validation=v.jsonl", "data.validation_split=0.1"}),
               HasSubstr("expected one of them at most"));
+  EXPECT_EQ(error_with({"data.validation=[{path: v.jsonl, weight: 2}]"}),
+            "data.validation (command line): a source has a weight; what is evaluated on counts "
+            "once");
+  EXPECT_THAT(error_with({"data.train=[a.jsonl, {path: b.jsonl, format: alpacca}]"}),
+              AllOf(HasSubstr("data.train[1].format (command line): expected auto, instruction, "),
+                    HasSubstr("or null, got 'alpacca'; did you mean alpaca?")));
   const RunConfig run = with({"training.lr_scheduler_type=cosine_with_min_lr",
                               "training.lr_scheduler_kwargs.min_lr_rate=0.1"});
   EXPECT_EQ(run.training.lr_scheduler_kwargs.min_lr_rate, 0.1);
