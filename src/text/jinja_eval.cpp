@@ -23,8 +23,9 @@ Text Interpreter::render(Pairs variables) {
 }
 
 void Interpreter::spend(std::size_t steps) {
-  steps_ += steps;
-  if (steps_ > kMaxSteps) raise("the template runs for too long");
+  const bool enough = steps <= steps_left_;
+  steps_left_ -= std::min(steps, steps_left_);
+  if (!enough) raise("the template runs for too long");
 }
 
 void Interpreter::set_variable(const std::string& name, Value value) {

@@ -12,8 +12,6 @@
 
 namespace qlora::text::jinja {
 
-// About a second of work; a real render takes some thousand steps.
-inline constexpr std::size_t kMaxSteps = 10'000'000;
 // Under this name a recursive loop's `loop`, otherwise a namespace, holds what calling it does.
 inline constexpr std::string_view kCallOfLoop = "()";
 // Each level takes under 2 KiB of stack.
@@ -21,8 +19,10 @@ inline constexpr int kMaxRunDepth = 500;
 
 class Interpreter {
  public:
-  // `where` names the template in errors. Both must outlive this object.
-  Interpreter(const Block& program, std::string_view where) : program_(program), where_(where) {}
+  // `where` names the template in errors. The render takes its steps off `steps_left`. All three
+  // must outlive this object.
+  Interpreter(const Block& program, std::string_view where, std::size_t& steps_left)
+      : program_(program), where_(where), steps_left_(steps_left) {}
 
   // Throws Error "where:line: ..." for a template's own raise_exception, a wrong operation, or a
   // render past the limits of steps, depth and size.
@@ -117,7 +117,7 @@ class Interpreter {
   ScopePtr scope_;
   int line_ = 1;
   int depth_ = 0;
-  std::size_t steps_ = 0;
+  std::size_t& steps_left_;
 };
 
 }  // namespace qlora::text::jinja

@@ -7,7 +7,7 @@ namespace qlora::text::jinja {
 namespace {
 
 // A loop's scope and `loop` variable cost about as much as this many statements.
-constexpr std::size_t kIterationSteps = 30;
+constexpr std::size_t kIterationSteps = 50;
 
 // What loop.changed was last asked about, over all rounds of one loop.
 using Asked = std::optional<Value>;
