@@ -42,6 +42,7 @@ TEST(RunConfigTest, DefaultsAreThoseOfThePeersButForTheirTraps) {
   EXPECT_EQ(run.training.adam_beta2, 0.999);
   EXPECT_EQ(run.training.max_grad_norm, 1.0);
   EXPECT_EQ(run.training.save_steps, 500);
+  EXPECT_EQ(run.training.dataloader_num_workers, 1);
   EXPECT_FALSE(run.training.save_total_limit);
   EXPECT_EQ(run.training.activation_dtype(), DType::Float32);
 }
