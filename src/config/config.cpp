@@ -57,6 +57,14 @@ Value value_of(const Node& node) {
   return list;
 }
 
+void expect_required(const Schema& schema, const Locations& given, std::string_view where) {
+  for (const Field& field : schema.fields) {
+    if (field.rules.required && !given.contains(field.key)) {
+      fail("{} ({}): missing; expected {}: {}", field.key, where, field.expected, field.help);
+    }
+  }
+}
+
 // Walks one document, key by key.
 class Reader {
  public:
@@ -74,8 +82,36 @@ class Reader {
     }
   }
 
+  // One entry, or a list of them.
+  void read_list(const Field& list, const Node& node, const std::string& where) {
+    const bool unset = node.kind == Node::Kind::Null;
+    if (unset && list.is_optional) {
+      list.resize(0);
+      return;
+    }
+    const bool several = node.kind == Node::Kind::List;
+    if (unset || (several && node.items.empty())) {
+      fail_value(list, value_of(node), list.key, where);
+    }
+    const auto entries = several ? std::span(node.items) : std::span(&node, 1);
+    const std::vector<Schema> schemas = list.resize(entries.size());
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      read_list_entry(schemas[i], entries[i], entry_key(list.key, i));
+    }
+  }
+
  private:
-  std::string at(const Node& node) const { return fmt::format("{}:{}", source_, node.line); }
+  std::string at(const Node& node) const {
+    return source_ == kCommandLine ? source_ : fmt::format("{}:{}", source_, node.line);
+  }
+
+  void read_list_entry(const Schema& schema, const Node& entry, const std::string& key) {
+    if (entry.kind != Node::Kind::Map) {
+      return assign_or_fail(schema.positional(), value_of(entry), key, at(entry));
+    }
+    Reader(schema, source_, locations_).read_section(entry, key);
+    expect_required(schema, locations_, at(entry));
+  }
 
   void read_entry(const Node& name, const Node& value, const std::string& section) {
     if (name.kind != Node::Kind::Scalar) fail("{}: expected a key that is a name", at(name));
@@ -86,6 +122,7 @@ class Reader {
     if (schema_.has_section(key)) return read_section(value, key);
     const Field* field = schema_.find(key);
     if (field == nullptr) fail_unknown(schema_, key, where);
+    if (field->entry) return read_list(*field, value, where);
     assign_or_fail(*field, value_of(value), key, where);
   }
 
@@ -96,16 +133,17 @@ class Reader {
 
 // An override's text is taken as it stands (a regular expression needs no quotes), except that
 // null unsets and [a, b] is a list where the key takes one.
-Value override_value(const Field& field, const std::string& text) {
-  if (field.is_optional && text == "null") return Value::null();
-  if (field.is_list && text.starts_with('[') && text.ends_with(']')) {
-    try {
-      return value_of(parse_yaml(text, kCommandLine));
-    } catch (const Error&) {
-      return Value::of_text(text);
-    }
+Node override_node(const Field& field, const std::string& text) {
+  if (field.is_optional && text == "null") return {};
+  Node scalar;
+  scalar.kind = Node::Kind::Scalar;
+  scalar.text = text;
+  if (!field.is_list || !text.starts_with('[') || !text.ends_with(']')) return scalar;
+  try {
+    return parse_yaml(text, kCommandLine);
+  } catch (const Error&) {
+    return scalar;
   }
-  return Value::of_text(text);
 }
 
 void apply_override(const Schema& schema, const std::string& text, Locations& seen) {
@@ -123,7 +161,10 @@ void apply_override(const Schema& schema, const std::string& text, Locations& se
   const Field* field = schema.find(key);
   if (field == nullptr) fail_unknown(schema, key, kCommandLine);
   if (!seen.emplace(key, kCommandLine).second) fail("{} (command line): given twice", key);
-  assign_or_fail(*field, override_value(*field, text.substr(equals + 1)), key, kCommandLine);
+  const Node node = override_node(*field, text.substr(equals + 1));
+  const std::string where(kCommandLine);
+  if (field->entry) return Reader(schema, where, seen).read_list(*field, node, where);
+  assign_or_fail(*field, value_of(node), key, where);
 }
 
 std::string value_as_yaml(const Value& value) {
@@ -134,10 +175,36 @@ std::string value_as_yaml(const Value& value) {
   return "[" + join(items) + "]";
 }
 
+// What of an entry differs from its defaults; its positional text alone where that is all.
+std::string entry_as_yaml(const Schema& entry, const Schema& fresh) {
+  std::vector<std::string> stated;
+  bool bare = true;
+  for (std::size_t i = 0; i < entry.fields.size(); ++i) {
+    const Value value = entry.fields[i].shown();
+    if (value == fresh.fields[i].shown()) continue;
+    bare = bare && entry.fields[i].rules.positional;
+    stated.push_back(fmt::format("{}: {}", leaf_of(entry.fields[i].key), value_as_yaml(value)));
+  }
+  if (bare) return value_as_yaml(entry.positional().shown());
+  return "{" + join(stated) + "}";
+}
+
+std::string list_as_yaml(const Field& list) {
+  std::vector<std::string> entries;
+  for (const Schema& entry : list.entries()) entries.push_back(entry_as_yaml(entry, *list.entry));
+  if (entries.empty()) return "null";
+  return entries.size() == 1 ? entries.front() : "[" + join(entries) + "]";
+}
+
 std::string shown_as_yaml(const Field& field) {
+  if (field.entry) return list_as_yaml(field);
   const Value value = field.shown();
   const bool unset = value.kind == Value::Kind::Null && !field.rules.unset_word.empty();
   return unset ? field.rules.unset_word : value_as_yaml(value);
+}
+
+std::string state_of(const Field& field) {
+  return field.rules.required ? "required" : shown_as_yaml(field);
 }
 
 std::vector<std::string> parts_of(std::string_view key) {
@@ -159,11 +226,7 @@ Locations apply(const Schema& schema, std::string_view yaml, std::string_view so
   Locations overridden;
   for (const std::string& text : overrides) apply_override(schema, text, overridden);
   overridden.merge(locations);
-  for (const Field& field : schema.fields) {
-    if (field.rules.required && !overridden.contains(field.key)) {
-      fail("{} ({}): missing; expected {}: {}", field.key, source, field.expected, field.help);
-    }
-  }
+  expect_required(schema, overridden, source);
   return overridden;
 }
 
@@ -210,9 +273,13 @@ std::string help_schema(const Schema& schema) {
       const auto entry = std::ranges::find(schema.sections, section, &Section::key);
       text += fmt::format("\n{}: {}\n", section, entry->help);
     }
-    const std::string state = field.rules.required ? "required" : shown_as_yaml(field);
-    text += fmt::format("  {} ({})\n      {}; {}\n", leaf_of(field.key), state, field.help,
-                        field.expected);
+    text += fmt::format("  {} ({})\n      {}; {}\n", leaf_of(field.key), state_of(field),
+                        field.help, field.expected);
+    if (!field.entry) continue;
+    for (const Field& key : field.entry->fields) {
+      text += fmt::format("      {} ({}): {}; {}\n", leaf_of(key.key), state_of(key), key.help,
+                          key.expected);
+    }
   }
   return text;
 }

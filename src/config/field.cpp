@@ -199,6 +199,14 @@ std::string expected_choice(const std::vector<std::string>& choices) {
   return join(std::span(choices).first(choices.size() - 1)) + " or " + choices.back();
 }
 
+std::string expected_entries(bool optional) {
+  return fmt::format("a text, keys with values, or a list of these{}", optional ? ", or null" : "");
+}
+
+std::string entry_key(std::string_view list, std::size_t index) {
+  return fmt::format("{}[{}]", list, index);
+}
+
 const Field* Schema::find(std::string_view key) const {
   const auto it = std::ranges::find(fields, key, &Field::key);
   return it == fields.end() ? nullptr : &*it;
@@ -208,11 +216,19 @@ bool Schema::has_section(std::string_view key) const {
   return std::ranges::find(sections, key, &Section::key) != sections.end();
 }
 
-void assign_or_fail(const Field& field, const Value& value, std::string_view name,
-                    std::string_view where) {
-  if (field.assign(value)) return;
+const Field& Schema::positional() const {
+  return *std::ranges::find_if(fields, [](const Field& field) { return field.rules.positional; });
+}
+
+void fail_value(const Field& field, const Value& value, std::string_view name,
+                std::string_view where) {
   fail("{} ({}): expected {}, got {}{}", name, where, field.expected, in_words(value),
        hint(field, value));
+}
+
+void assign_or_fail(const Field& field, const Value& value, std::string_view name,
+                    std::string_view where) {
+  if (!field.assign(value)) fail_value(field, value, name, where);
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& known) {

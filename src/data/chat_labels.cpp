@@ -56,6 +56,21 @@ std::vector<TextRange> disjoint(std::vector<TextRange> ranges) {
   return joined;
 }
 
+std::size_t written_size(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace).size();  // may be no UTF-8
+}
+
+// What rendering the conversation twice for each of its messages may take: many times what a real
+// template does with so much text, and the work of one render besides. A costly template has to pay
+// for all of its renders from this.
+std::size_t steps_for(const Conversation& conversation) {
+  constexpr std::size_t kStepsOfMessage = 2000;
+  constexpr std::size_t kStepsOfByte = 4;
+  const std::size_t count = conversation.messages.size();
+  const std::size_t bytes = written_size(conversation.messages) + written_size(conversation.tools);
+  return text::kMaxRenderSteps + 2 * count * (kStepsOfMessage * count + kStepsOfByte * bytes);
+}
+
 std::size_t last_answer(const Json& messages) {
   std::size_t last = 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
@@ -93,7 +108,9 @@ Labeller::Labeller(const text::Tokenizer& tokenizer, LabelOptions options)
       text::ChatTemplate::parse(source, own ? "chat template" : "data.chat_template"));
   const Json plain = Json::array(
       {Json{{"role", "user"}, {"content", "q"}}, Json{{"role", "assistant"}, {"content", "a"}}});
-  const auto rendered = render_start({plain, nullptr, 0}, plain.size(), false);
+  const Conversation turn{plain, nullptr, 0};
+  Work work{turn, text::kMaxRenderSteps};
+  const auto rendered = render_start(work, plain.size(), false);
   const text::RenderedPart* const answer = rendered ? first_part(*rendered, 1) : nullptr;
   if (answer == nullptr) return;
   const std::string_view tail = std::string_view(rendered->text).substr(answer->range.end);
@@ -125,15 +142,16 @@ LabelledText Labeller::label(const Example& example) const {
 
 // The first `count` messages by themselves; nothing where the template refuses so short a
 // conversation.
-std::optional<Rendered> Labeller::render_start(const Conversation& conversation, std::size_t count,
-                                               bool prompt) const {
+std::optional<Rendered> Labeller::render_start(Work& work, std::size_t count, bool prompt) const {
   text::RenderOptions options = text::render_options(tokenizer_, prompt);
-  options.tools = conversation.tools;
-  const Json messages(conversation.messages.begin(),
-                      conversation.messages.begin() + static_cast<std::ptrdiff_t>(count));
+  options.tools = work.conversation.tools;
+  options.steps_left = &work.steps_left;
+  const Json& all = work.conversation.messages;
+  const Json messages(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count));
   try {
     return template_->render_traced(messages, options);
   } catch (const Error&) {
+    if (work.steps_left == 0) throw;
     return std::nullopt;
   }
 }
@@ -188,12 +206,11 @@ std::size_t Labeller::header_end(const Rendered& whole, std::int64_t message,
 }
 
 // Nothing where the template leaves the answer out.
-std::optional<Labeller::Answer> Labeller::find_answer(const Conversation& conversation,
-                                                      std::size_t message,
+std::optional<Labeller::Answer> Labeller::find_answer(Work& work, std::size_t message,
                                                       const Rendered& whole) const {
   const auto number = static_cast<std::int64_t>(message);
   const text::RenderedPart* const part = first_part(whole, number);
-  const auto prompt = render_start(conversation, message, true);
+  const auto prompt = render_start(work, message, true);
   Answer answer;
   if (prompt && whole.text.starts_with(prompt->text) &&
       (part == nullptr || prompt->text.size() <= part->range.begin)) {
@@ -204,7 +221,7 @@ std::optional<Labeller::Answer> Labeller::find_answer(const Conversation& conver
     return std::nullopt;
   }
   answer.end = part == nullptr ? answer.begin : part->range.end;
-  const auto start = render_start(conversation, message + 1, false);
+  const auto start = render_start(work, message + 1, false);
   const std::size_t limit =
       start && whole.text.starts_with(start->text) && start->text.size() >= answer.end
           ? start->text.size()
@@ -222,6 +239,8 @@ std::optional<Labeller::Answer> Labeller::find_answer(const Conversation& conver
 LabelledText Labeller::label_conversation(const Conversation& conversation) const {
   text::RenderOptions options = text::render_options(tokenizer_, false);
   options.tools = conversation.tools;
+  Work work{conversation, steps_for(conversation)};
+  options.steps_left = &work.steps_left;
   LabelledText result;
   result.rendered = template_->render_traced(conversation.messages, options);
   const Rendered& whole = result.rendered;
@@ -231,7 +250,7 @@ LabelledText Labeller::label_conversation(const Conversation& conversation) cons
       options_.mask_history ? std::max(last, conversation.first_answer) : conversation.first_answer;
   for (std::size_t i = first; i < messages.size(); ++i) {
     if (messages[i].at("role") != "assistant" || !is_learned(messages[i])) continue;
-    const auto answer = find_answer(conversation, i, whole);
+    const auto answer = find_answer(work, i, whole);
     if (!answer) continue;
     const bool says_all = writes_calls(
         std::string_view(whole.text).substr(answer->begin, answer->end - answer->begin),

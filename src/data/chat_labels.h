@@ -51,12 +51,17 @@ class Labeller {
     std::size_t mark_end = 0;
   };
 
+  // A conversation that is rendered several times, and the steps that the renders have left.
+  struct Work {
+    const Conversation& conversation;
+    std::size_t steps_left;
+  };
+
   LabelledText label_conversation(const Conversation& conversation) const;
   LabelledText label_text(const PlainText& text) const;
-  std::optional<Answer> find_answer(const Conversation& conversation, std::size_t message,
+  std::optional<Answer> find_answer(Work& work, std::size_t message,
                                     const text::Rendered& whole) const;
-  std::optional<text::Rendered> render_start(const Conversation& conversation, std::size_t count,
-                                             bool prompt) const;
+  std::optional<text::Rendered> render_start(Work& work, std::size_t count, bool prompt) const;
   std::size_t header_end(const text::Rendered& whole, std::int64_t message,
                          const std::optional<text::Rendered>& prompt, std::size_t first) const;
   std::optional<text::TextRange> find_special(std::string_view text) const;

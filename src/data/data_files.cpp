@@ -95,8 +95,8 @@ std::vector<fs::path> matches_of(const std::string& pattern) {
   return paths;
 }
 
-DataSource find_source(const std::string& entry, std::string_view key) {
-  DataSource source{entry, {}};
+std::vector<fs::path> find_files(const std::string& entry, std::string_view key) {
+  std::vector<fs::path> found;
   std::vector<fs::path> paths{entry};
   if (!fs::exists(entry) && entry.find_first_of("*?[{") != std::string::npos) {
     paths = matches_of(entry);
@@ -104,28 +104,38 @@ DataSource find_source(const std::string& entry, std::string_view key) {
   }
   for (const fs::path& path : paths) {
     if (!fs::is_directory(path)) {
-      source.files.push_back(path);
+      found.push_back(path);
       continue;
     }
     const std::vector<fs::path> files = files_of_directory(path);
-    source.files.insert(source.files.end(), files.begin(), files.end());
+    found.insert(found.end(), files.begin(), files.end());
   }
-  if (source.files.empty()) {
+  if (found.empty()) {
     fail("{}: the directory {} holds no data files; expected {}", key, entry, kDataFileEndings);
   }
-  return source;
+  return found;
+}
+
+// The template of the entry itself, which may be empty so that there is none, or that of all.
+void find_template(const SourceConfig& entry, const DataConfig& config, const std::string& key,
+                   DataSource& source) {
+  const bool own = entry.prompt_template.has_value();
+  const std::optional<std::string>& text = own ? entry.prompt_template : config.prompt_template;
+  if (!text || (own && text->empty())) return;
+  source.prompt_text = *text;
+  source.prompt = PromptTemplate::parse(*text, own ? key + ".template" : "data.template");
 }
 
 }  // namespace
 
-std::vector<DataSource> find_sources(const StringOrList& entries, std::string_view key) {
+std::vector<DataSource> find_sources(const std::vector<SourceConfig>& entries,
+                                     const DataConfig& config, std::string_view key) {
   std::vector<DataSource> sources;
-  if (const auto* one = std::get_if<std::string>(&entries)) {
-    sources.push_back(find_source(*one, key));
-  } else {
-    for (const std::string& entry : std::get<std::vector<std::string>>(entries)) {
-      sources.push_back(find_source(entry, key));
-    }
+  for (const SourceConfig& entry : entries) {
+    DataSource source{.name = entry.path, .files = find_files(entry.path, key)};
+    source.format = entry.format.value_or(config.format);
+    find_template(entry, config, fmt::format("{}[{}]", key, sources.size()), source);
+    sources.push_back(std::move(source));
   }
   return sources;
 }

@@ -40,14 +40,14 @@ void split(Dataset& dataset, double share, std::uint64_t seed) {
 
 // Weight w: every sample of the source floor(w) times, and a share of them, always the same ones,
 // once more.
-void weigh(Dataset& dataset, const std::vector<double>& weights, std::uint64_t seed) {
+void weigh(Dataset& dataset, const std::vector<SourceConfig>& train, std::uint64_t seed) {
   std::vector<bool> dropped(static_cast<std::size_t>(dataset.train.size()), false);
   std::int64_t begin = 0;
-  for (std::size_t s = 0; s < weights.size(); ++s) {
+  for (std::size_t s = 0; s < train.size(); ++s) {
     SourceStats& source = dataset.sources[s];
     const std::int64_t count = source.per_epoch;
-    const auto whole = static_cast<std::int32_t>(weights[s]);
-    const auto more = std::llround((weights[s] - whole) * static_cast<double>(count));
+    const auto whole = static_cast<std::int32_t>(train[s].weight);
+    const auto more = std::llround((train[s].weight - whole) * static_cast<double>(count));
     const std::vector<bool> once_more =
         draw(more, count, RandomStream(seed, fmt::format("weight of source {}", s)));
     for (std::int64_t i = 0; i < count; ++i) {
@@ -60,7 +60,7 @@ void weigh(Dataset& dataset, const std::vector<double>& weights, std::uint64_t s
   }
   dropped.resize(static_cast<std::size_t>(dataset.train.size()), false);
   dataset.train.take(dropped);
-  if (dataset.train.empty()) fail("data.weights: they leave no sample to train on");
+  if (dataset.train.empty()) fail("data.train: the weights leave no sample to train on");
 }
 
 // The samples of the sources; appends to the data set's lists of files and of sources.
@@ -87,14 +87,17 @@ SampleStore read_sources(const DataConfig& config, const text::Tokenizer& tokeni
 
 Dataset load_dataset(const DataConfig& config, const text::Tokenizer& tokenizer,
                      std::uint64_t seed) {
-  const std::vector<DataSource> train = find_sources(config.train, "data.train");
-  std::vector<DataSource> validation;
-  if (config.validation) validation = find_sources(*config.validation, "data.validation");
+  const std::vector<DataSource> train = find_sources(config.train, config, "data.train");
+  const std::vector<DataSource> validation =
+      find_sources(config.validation, config, "data.validation");
   Dataset dataset;
   dataset.train = read_sources(config, tokenizer, train, dataset);
   if (config.validation_split > 0) split(dataset, config.validation_split, seed);
-  if (!config.weights.empty()) weigh(dataset, config.weights, seed);
-  if (config.validation) dataset.validation = read_sources(config, tokenizer, validation, dataset);
+  if (std::ranges::any_of(config.train, [](const auto& source) { return source.weight != 1; })) {
+    weigh(dataset, config.train, seed);
+  }
+  if (!validation.empty())
+    dataset.validation = read_sources(config, tokenizer, validation, dataset);
   return dataset;
 }
 

@@ -118,7 +118,7 @@ std::string preview_stats(const Dataset& dataset, std::span<const SourceFindings
     }
     problem("held out for evaluation", source.held_out);
     const bool weighted = source.per_epoch != source.samples - source.held_out;
-    if (weighted) line("samples an epoch, by data.weights", source.per_epoch);
+    if (weighted) line("samples an epoch, by the weight", source.per_epoch);
     problem("duplicates of earlier samples", findings[i].duplicates);
     if (findings[i].special_tokens.empty()) continue;
     text += "  special tokens, whose embeddings stay as they are:\n";

@@ -53,20 +53,18 @@ SourceReader::SourceReader(const DataConfig& config, const text::Tokenizer& toke
       tokenizer_(tokenizer),
       files_(files),
       labeller_(tokenizer, label_options(config)),
-      renamed_(parse_renames(config.rename_columns)) {
-  if (config.prompt_template) {
-    template_ = PromptTemplate::parse(*config.prompt_template, "data.template");
-  }
-}
+      renamed_(parse_renames(config.rename_columns)) {}
 
 SourceStats SourceReader::read(const DataSource& source, SampleWriter& samples) {
+  source_ = &source;
   stats_ = {};
   skipped_.clear();
   stats_.name = source.name;
   for (const std::filesystem::path& path : source.files) {
-    if (!has_enough()) read_file(path, samples);
+    if (has_enough()) break;
+    read_file(path, samples);
+    ++stats_.files;
   }
-  stats_.files = std::ssize(source.files);
   stats_.per_epoch = stats_.samples;
   std::string reasons;
   if (stats_.too_long > 0) reasons = fmt::format(", {} longer than that", stats_.too_long);
@@ -139,15 +137,15 @@ void SourceReader::find_format_of(const RowReader& reader, const std::vector<Row
       Json columns = reader.parse(row);
       rename(columns);
       const std::string where = fmt::format("{}:{}", files_.back(), row.line);
-      format_ = template_ ? fitting_format(config_.format, columns)
-                          : &find_format(config_.format, columns, where);
+      format_ = source_->prompt ? fitting_format(source_->format, columns)
+                                : &find_format(source_->format, columns, where);
       break;
     } catch (const RowError&) {
       if (config_.on_error == OnError::Stop) return;  // reading the row says what is wrong
     }
   }
   if (!format_) return;
-  const std::string_view name = template_ ? "template" : enum_name((*format_)->format);
+  const std::string_view name = source_->prompt ? "template" : enum_name((*format_)->format);
   if (stats_.formats.find(name) != std::string::npos) return;
   stats_.formats += (stats_.formats.empty() ? "" : ", ") + std::string(name);
 }
@@ -196,8 +194,8 @@ void SourceReader::rename(Json& columns) const {
 
 std::vector<Example> SourceReader::examples_of(const Json& columns,
                                                const std::string& where) const {
-  if (template_) return fill_template(columns, where);
-  const Format& format = format_ ? **format_ : find_format(config_.format, columns, where);
+  if (source_->prompt) return fill_template(columns, where);
+  const Format& format = format_ ? **format_ : find_format(source_->format, columns, where);
   if (format.format == DataFormat::Classification) {
     fail(
         "{}: rows of format classification train a classifier, not a language model; "
@@ -220,10 +218,10 @@ std::vector<Example> SourceReader::fill_template(const Json& columns,
       }
       Json named = columns;
       named.update(columns_of(instruction));
-      texts.emplace_back(template_->fill(named, where));
+      texts.emplace_back(source_->prompt->fill(named, where));
     }
   } else {
-    texts.emplace_back(template_->fill(columns, where));
+    texts.emplace_back(source_->prompt->fill(columns, where));
   }
   return texts;
 }

@@ -66,10 +66,11 @@ class SourceReader {
   const text::Tokenizer& tokenizer_;
   std::vector<std::string>& files_;
   Labeller labeller_;
-  std::optional<PromptTemplate> template_;
   std::vector<std::pair<std::string, std::string>> renamed_;  // from, to
   std::int64_t next_id_ = 0;
-  SourceStats stats_;  // of the source at hand
+  // Of the source at hand.
+  const DataSource* source_ = nullptr;
+  SourceStats stats_;
   std::map<RowFault, Skips> skipped_;
   // Of the file at hand: nothing until a row tells; null where only a template fits.
   std::optional<const Format*> format_;

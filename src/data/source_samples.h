@@ -9,7 +9,7 @@
 
 namespace qlora::data {
 
-// Calls visit(sample, source, is_validation) with each sample but the copies by data.weights, in
+// Calls visit(sample, source, is_validation) with each sample but the copies by weight, in
 // their order; `source` is a position in `sources`, whose files are counted in the same order.
 template <class Visit>
 void for_each_sample(std::span<const SourceStats> sources, const SplitSamples& samples,

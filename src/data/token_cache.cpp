@@ -39,9 +39,10 @@ std::uint64_t content_hash(const fs::path& path) {
       {reinterpret_cast<const char*>(hashes.data()), hashes.size() * sizeof(hashes[0])});
 }
 
-// Settings that decide nothing about the samples of a list of sources.
-constexpr std::array<std::string_view, 6> kOtherSettings{
-    "train", "validation", "weights", "validation_split", "packing", "cache_dir"};
+// Settings that decide nothing about the samples of a list of sources, or that stand with each of
+// the sources.
+constexpr std::array<std::string_view, 5> kOtherSettings{"format", "template", "validation_split",
+                                                         "packing", "cache_dir"};
 
 // Every other setting by name, so that a new one counts from its first day.
 class SettingsReader {
@@ -52,6 +53,9 @@ class SettingsReader {
       settings_[std::string(key)] = json_of(value);
     }
   }
+  // The sources stand in the key one by one.
+  template <class S, class... Constraints>
+  void list(std::string_view, const std::vector<S>&, const Constraints&...) {}
   void check(bool, std::string_view, std::string_view) {}
   Json take() { return std::move(settings_); }
 
@@ -59,9 +63,6 @@ class SettingsReader {
   template <NamedEnum E>
   static Json json_of(E value) {
     return enum_name(value);
-  }
-  static Json json_of(const StringOrList& value) {
-    return std::visit([](const auto& text) { return Json(text); }, value);
   }
   template <class T>
   static Json json_of(const std::optional<T>& value) {
@@ -130,7 +131,7 @@ TokenCache::TokenCache(const DataConfig& config, const text::Tokenizer& tokenize
         files_.push_back({path, fs::file_size(path), fs::last_write_time(path)});
         files.push_back({path.string(), files_.back().size, content_hash(path)});
       }
-      key["sources"].push_back({source.name, files});
+      key["sources"].push_back({source.name, enum_name(source.format), source.prompt_text, files});
     }
     key_ = key.dump();
   } catch (const std::exception&) {  // a path that is not UTF-8; else reading says what is wrong

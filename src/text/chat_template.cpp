@@ -117,7 +117,9 @@ ChatTemplate ChatTemplate::parse(const std::string& source, const std::string& w
 }
 
 Rendered ChatTemplate::render_traced(const Json& messages, const RenderOptions& options) const {
-  jinja::Interpreter interpreter(program_->block, program_->where);
+  std::size_t own = kMaxRenderSteps;
+  jinja::Interpreter interpreter(program_->block, program_->where,
+                                 options.steps_left != nullptr ? *options.steps_left : own);
   try {
     return to_rendered(interpreter.render(make_variables(messages, options, program_->where)));
   } catch (const jinja::Failure& failure) {

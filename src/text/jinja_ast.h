@@ -71,7 +71,7 @@ enum class StatementKind {
   set,           // target = expression
   set_block,     // target = branches[0] through the filters in expression
   macro,         // text (parameters) branches[0]
-  call_block,    // expression (a call) with caller (parameters) = branches[0]; text is "call"
+  call_block,    // expression (a call) with caller (parameters) = branches[0]; text is "caller"
   filter_block,  // branches[0] through the filters in expression
   scope,         // branches[0] with its own variables: target of `with`
   leave,
@@ -87,6 +87,12 @@ struct Statement {
   std::vector<Block> branches;
   Target target;
   std::vector<Parameter> parameters;
+  bool recursive = false;  // of a loop: its body may call it
+  // Of a macro or call block, whose body names these: it takes more arguments than its parameters,
+  // and the body of a call block.
+  bool takes_varargs = false;
+  bool takes_kwargs = false;
+  bool takes_caller = false;
 };
 
 }  // namespace qlora::text::jinja

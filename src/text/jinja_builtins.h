@@ -31,6 +31,9 @@ const Builtin* find_test(std::string_view name);
 // The method of a value's type.
 const Builtin* find_method(const Value& subject, std::string_view name);
 
+// Python's `format % values`: a tuple's items, a dict's by name, or one value.
+Text percent_format(const Text& format, const Value& values);
+
 // Calls after a check of the arguments' number and names; throws Failure.
 Value call_builtin(const Builtin& builtin, std::string_view kind, Interpreter& interpreter,
                    const Value& subject, const Arguments& arguments);

@@ -8,21 +8,6 @@
 #include <algorithm>
 
 namespace qlora::text::jinja {
-// Variables set while this object lives go into a new scope inside `home`.
-class Interpreter::Inside {
- public:
-  Inside(Interpreter& interpreter, ScopePtr home)
-      : interpreter_(interpreter), outer_(interpreter.scope_) {
-    interpreter_.scope_ = std::make_shared<Scope>(Scope{std::move(home), {}});
-  }
-  ~Inside() { interpreter_.scope_ = std::move(outer_); }
-  Inside(const Inside&) = delete;
-  Inside& operator=(const Inside&) = delete;
-
- private:
-  Interpreter& interpreter_;
-  ScopePtr outer_;
-};
 
 Text Interpreter::render(Pairs variables) {
   scope_ = std::make_shared<Scope>();
@@ -38,8 +23,9 @@ Text Interpreter::render(Pairs variables) {
 }
 
 void Interpreter::spend(std::size_t steps) {
-  steps_ += steps;
-  if (steps_ > kMaxSteps) raise("the template runs for too long");
+  const bool enough = steps <= steps_left_;
+  steps_left_ -= std::min(steps, steps_left_);
+  if (!enough) raise("the template runs for too long");
 }
 
 void Interpreter::set_variable(const std::string& name, Value value) {
@@ -74,7 +60,10 @@ Interpreter::Flow Interpreter::run(const Statement& statement, Text& out) {
   spend(1);
   line_ = statement.line;
   switch (statement.kind) {
-    case StatementKind::text: out.append(statement.text); break;
+    case StatementKind::text:
+      spend(statement.text.size() / 8);
+      out.append(statement.text);
+      break;
     case StatementKind::output: {
       const Text text = to_text(evaluate(*statement.expression));
       spend(text.size() / 8);
@@ -82,7 +71,7 @@ Interpreter::Flow Interpreter::run(const Statement& statement, Text& out) {
       break;
     }
     case StatementKind::condition: return run_condition(statement, out);
-    case StatementKind::loop: return run_loop(statement, out);
+    case StatementKind::loop: return run_loop(statement, evaluate(*statement.expression), 1, out);
     case StatementKind::scope: return run_scope(statement, out);
     case StatementKind::set:
     case StatementKind::set_block: run_set(statement); break;
@@ -103,68 +92,6 @@ Interpreter::Flow Interpreter::run_condition(const Statement& statement, Text& o
     if (condition == nullptr || evaluate(*condition).truthy()) {
       return run(statement.branches[i], out);
     }
-  }
-  return Flow::on;
-}
-
-Items Interpreter::loop_items(const Statement& statement) {
-  Items items = iterate(evaluate(*statement.expression));
-  spend(items.size());
-  if (statement.conditions.empty()) return items;
-  Items kept;
-  for (const Value& item : items) {
-    const Inside inside(*this, scope_);
-    assign(statement.target, item);
-    if (evaluate(*statement.conditions[0]).truthy()) kept.push_back(item);
-  }
-  return kept;
-}
-
-namespace {
-
-// A loop's scope and `loop` variable cost about as much as this many statements.
-constexpr std::size_t kIterationSteps = 30;
-
-Value loop_variable(const Items& items, std::size_t index) {
-  const auto count = static_cast<std::int64_t>(items.size());
-  const auto i = static_cast<std::int64_t>(index);
-  const auto cycle = [i](Interpreter&, const Arguments& arguments) {
-    if (arguments.positional.empty()) raise("loop.cycle needs an argument");
-    return arguments.positional[static_cast<std::size_t>(i) % arguments.positional.size()];
-  };
-  Pairs pairs;
-  const auto add = [&pairs](const char* name, Value value) {
-    pairs.emplace_back(Value::string(name), std::move(value));
-  };
-  add("index", Value::integer(i + 1));
-  add("index0", Value::integer(i));
-  add("first", Value::boolean(i == 0));
-  add("last", Value::boolean(i + 1 == count));
-  add("length", Value::integer(count));
-  add("revindex", Value::integer(count - i));
-  add("revindex0", Value::integer(count - i - 1));
-  add("depth", Value::integer(1));
-  add("depth0", Value::integer(0));
-  add("previtem", i > 0 ? items[index - 1] : Value("'loop.previtem'"));
-  add("nextitem", i + 1 < count ? items[index + 1] : Value("'loop.nextitem'"));
-  add("cycle", Value::function(cycle));
-  return Value::name_space(std::move(pairs));
-}
-
-}  // namespace
-
-Interpreter::Flow Interpreter::run_loop(const Statement& statement, Text& out) {
-  const Items items = loop_items(statement);
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    spend(kIterationSteps);
-    const Inside inside(*this, scope_);
-    assign(statement.target, items[i]);
-    set_variable("loop", loop_variable(items, i));
-    if (run(statement.branches[0], out) == Flow::leave) break;
-  }
-  if (items.empty() && statement.branches.size() > 1) {
-    const Inside inside(*this, scope_);
-    return run(statement.branches[1], out);
   }
   return Flow::on;
 }
@@ -238,16 +165,7 @@ Value Interpreter::call_macro(const Statement& macro, const std::weak_ptr<Scope>
 
 void Interpreter::bind_parameters(const Statement& macro, const Arguments& arguments) {
   const auto& parameters = macro.parameters;
-  if (arguments.positional.size() > parameters.size()) {
-    raise("macro '{}' takes {} arguments, got {}", macro.text, parameters.size(),
-          arguments.positional.size());
-  }
-  for (const auto& [name, value] : arguments.named) {
-    const bool known = std::any_of(parameters.begin(), parameters.end(),
-                                   [&](const Parameter& p) { return p.name == name; });
-    if (!known && name != "caller") raise("macro '{}' has no argument '{}'", macro.text, name);
-    set_variable(name, value);
-  }
+  bind_others(macro, arguments);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& parameter = parameters[i];
     if (const Value* given = arguments.find(i, parameter.name)) {
@@ -260,6 +178,38 @@ void Interpreter::bind_parameters(const Statement& macro, const Arguments& argum
   }
 }
 
+// The arguments for which there is no parameter: varargs, kwargs and caller, where the macro names
+// them.
+void Interpreter::bind_others(const Statement& macro, const Arguments& arguments) {
+  const auto& parameters = macro.parameters;
+  const auto count = std::min(parameters.size(), arguments.positional.size());
+  Items more(arguments.positional.begin() + static_cast<std::ptrdiff_t>(count),
+             arguments.positional.end());
+  if (!more.empty() && !macro.takes_varargs) {
+    raise("macro '{}' takes {} arguments, got {}", macro.text, parameters.size(),
+          arguments.positional.size());
+  }
+  Pairs others;
+  Value caller("'caller'");
+  for (const auto& [name, value] : arguments.named) {
+    const auto known = std::ranges::find(parameters, name, &Parameter::name);
+    if (known != parameters.end()) {
+      if (known - parameters.begin() < std::ssize(arguments.positional)) {
+        raise("macro '{}' is given '{}' twice", macro.text, name);
+      }
+    } else if (name == "caller" && macro.takes_caller) {
+      caller = value;
+    } else if (macro.takes_kwargs) {
+      others.emplace_back(Value::string(name), value);
+    } else {
+      raise("macro '{}' has no argument '{}'", macro.text, name);
+    }
+  }
+  if (macro.takes_varargs) set_variable("varargs", Value::tuple(std::move(more)));
+  if (macro.takes_kwargs) set_variable("kwargs", Value::dict(std::move(others)));
+  if (macro.takes_caller) set_variable("caller", std::move(caller));
+}
+
 void Interpreter::run_call_block(const Statement& statement, Text& out) {
   const Expression& call_expression = *statement.expression;
   const Value function = evaluate(*call_expression.parts[0]);
@@ -269,7 +219,8 @@ void Interpreter::run_call_block(const Statement& statement, Text& out) {
 }
 
 Value Interpreter::call(const Value& function, const Arguments& arguments) {
-  return function.as_function()(*this, arguments);
+  const Value* const again = function.is(Kind::space) ? function.find(kCallOfLoop) : nullptr;
+  return (again != nullptr ? *again : function).as_function()(*this, arguments);
 }
 
 Value Interpreter::apply_filter(const std::string& name, const Value& value,

@@ -12,15 +12,17 @@
 
 namespace qlora::text::jinja {
 
-// About a second of work; a real render takes some thousand steps.
-inline constexpr std::size_t kMaxSteps = 10'000'000;
+// Under this name a recursive loop's `loop`, otherwise a namespace, holds what calling it does.
+inline constexpr std::string_view kCallOfLoop = "()";
 // Each level takes under 2 KiB of stack.
 inline constexpr int kMaxRunDepth = 500;
 
 class Interpreter {
  public:
-  // `where` names the template in errors. Both must outlive this object.
-  Interpreter(const Block& program, std::string_view where) : program_(program), where_(where) {}
+  // `where` names the template in errors. The render takes its steps off `steps_left`. All three
+  // must outlive this object.
+  Interpreter(const Block& program, std::string_view where, std::size_t& steps_left)
+      : program_(program), where_(where), steps_left_(steps_left) {}
 
   // Throws Error "where:line: ..." for a template's own raise_exception, a wrong operation, or a
   // render past the limits of steps, depth and size.
@@ -43,7 +45,21 @@ class Interpreter {
     std::vector<std::pair<std::string, Value>> variables;
   };
   using ScopePtr = std::shared_ptr<Scope>;
-  class Inside;
+  // Variables set while this object lives go into a new scope inside `home`.
+  class Inside {
+   public:
+    Inside(Interpreter& interpreter, ScopePtr home)
+        : interpreter_(interpreter), outer_(interpreter.scope_) {
+      interpreter_.scope_ = std::make_shared<Scope>(Scope{std::move(home), {}});
+    }
+    ~Inside() { interpreter_.scope_ = std::move(outer_); }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+   private:
+    Interpreter& interpreter_;
+    ScopePtr outer_;
+  };
 
   // One level of recursion over statements, expressions and macro calls.
   class Level {
@@ -63,8 +79,6 @@ class Interpreter {
   Flow run(const Block& block, Text& out);
   Flow run(const Statement& statement, Text& out);
   Flow run_condition(const Statement& statement, Text& out);
-  Flow run_loop(const Statement& statement, Text& out);
-  Items loop_items(const Statement& statement);
   Flow run_scope(const Statement& statement, Text& out);
   void run_set(const Statement& statement);
   void run_call_block(const Statement& statement, Text& out);
@@ -73,10 +87,18 @@ class Interpreter {
   Value call_macro(const Statement& macro, const std::weak_ptr<Scope>& home,
                    const Arguments& arguments);
   void bind_parameters(const Statement& macro, const Arguments& arguments);
+  void bind_others(const Statement& macro, const Arguments& arguments);
   void assign(const Target& target, const Value& value);
   void set_variable(const std::string& name, Value value);
   const Value* find_variable(std::string_view name) const;
   Value filter_block(const Expression* chain, Value value);
+
+  // Loops (jinja_loop.cpp).
+  Flow run_loop(const Statement& statement, const Value& iterable, int depth, Text& out);
+  Items loop_items(const Statement& statement, const Value& iterable);
+  Value make_recursion(const Statement& statement, int depth);
+  Value call_loop(const Statement& statement, const std::weak_ptr<Scope>& home, int depth,
+                  const Value& iterable);
 
   // Expressions (jinja_operators.cpp).
   Value evaluate(const Expression& expression);
@@ -95,7 +117,7 @@ class Interpreter {
   ScopePtr scope_;
   int line_ = 1;
   int depth_ = 0;
-  std::size_t steps_ = 0;
+  std::size_t& steps_left_;
 };
 
 }  // namespace qlora::text::jinja

@@ -212,6 +212,7 @@ ExpressionPtr ExpressionParser::parse_name() {
   } else {
     made->kind = ExpressionKind::name;
     made->name = token.text;
+    named_.insert(token.text);
   }
   return made;
 }

@@ -95,6 +95,101 @@ Value tojson(Interpreter&, const Value& value, const Arguments& arguments) {
   return Value::string(to_json(value, style));
 }
 
+Value center(Interpreter&, const Value& value, const Arguments& arguments) {
+  return Value::string(
+      pad(to_text(value), integer_argument(arguments, 0, "width", 80), Side::both, Text(" ")));
+}
+
+Value truncate(Interpreter&, const Value& value, const Arguments& arguments) {
+  const Text text = to_text(value);
+  const std::int64_t wanted = integer_argument(arguments, 0, "length", 255);
+  const bool cut_words = flag_argument(arguments, 1, "killwords", false);
+  const Value* const end = arguments.find(2, "end");
+  const Text mark = end != nullptr ? end->as_text() : Text("...");
+  const std::int64_t leeway = integer_argument(arguments, 3, "leeway", 5);
+  const std::int64_t kept = wanted - length(Value::string(mark));
+  if (kept < 0 || leeway < 0) {
+    raise("truncate: expected a length of at least that of the end and a leeway of at least 0");
+  }
+  const std::int64_t have = length(Value::string(text));
+  if (have <= wanted || have - wanted <= leeway) return Value::string(text);
+  Text start = first_characters(text, kept);
+  const std::size_t space = start.bytes().rfind(' ');
+  if (!cut_words && space != std::string::npos) start = start.bytes_between(0, space);
+  start.append(mark);
+  return Value::string(std::move(start));
+}
+
+Value wordcount(Interpreter&, const Value& value, const Arguments&) {
+  const Text text = to_text(value);
+  std::int64_t words = 0;
+  bool inside = false;
+  for (std::size_t offset = 0; offset < text.size();) {
+    const bool letter =
+        is_alphanumeric(next_code_point(text.bytes(), offset)) || text.bytes()[offset - 1] == '_';
+    words += letter && !inside ? 1 : 0;
+    inside = letter;
+  }
+  return Value::integer(words);
+}
+
+Value format_filter(Interpreter&, const Value& value, const Arguments& arguments) {
+  if (arguments.named.empty()) {
+    return Value::string(percent_format(to_text(value), Value::tuple(arguments.positional)));
+  }
+  if (!arguments.positional.empty()) raise("format: values by position and by name at once");
+  Pairs pairs;
+  for (const auto& [name, given] : arguments.named) {
+    pairs.emplace_back(Value::string(name), given);
+  }
+  return Value::string(percent_format(to_text(value), Value::dict(std::move(pairs))));
+}
+
+// Percent-encoding; in a query a slash is encoded, too, and a space is a plus.
+Text quote_url(const Text& text, bool query) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~";
+  Text out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text.bytes()[i];
+    const bool plain = kPlain.find(c) != std::string_view::npos || (!query && c == '/');
+    out.append(plain               ? std::string(1, c)
+               : query && c == ' ' ? "+"
+                                   : fmt::format("%{:02X}", static_cast<unsigned char>(c)),
+               text.origin(i));
+  }
+  return out;
+}
+
+Value urlencode(Interpreter&, const Value& value, const Arguments&) {
+  if (!value.is(Kind::dict) && !value.is_sequence()) {
+    return Value::string(quote_url(to_text(value), false));
+  }
+  Items pairs;
+  if (value.is(Kind::dict)) {
+    for (const auto& [key, item] : value.as_pairs()) pairs.push_back(Value::tuple({key, item}));
+  } else {
+    pairs = value.as_items();
+  }
+  Text out;
+  for (const Value& pair : pairs) {
+    const Items sides = iterate(pair);
+    if (sides.size() != 2) raise("urlencode: expected pairs, got {} values", sides.size());
+    if (!out.empty()) out.append("&");
+    out.append(quote_url(to_text(sides[0]), true));
+    out.append("=");
+    out.append(quote_url(to_text(sides[1]), true));
+  }
+  return Value::string(std::move(out));
+}
+
+// An attribute as such: of a dict its methods, not its items.
+Value attr(Interpreter& self, const Value& value, const Arguments& arguments) {
+  const std::string name = required_argument(arguments, 0, "name").as_text().bytes();
+  if (value.is(Kind::dict) && find_method(value, name) == nullptr) return Value("'" + name + "'");
+  return self.attribute(value, name);
+}
+
 Value fallback(Interpreter&, const Value& value, const Arguments& arguments) {
   const bool empty = flag_argument(arguments, 1, "boolean", false) && !value.truthy();
   if (!value.is(Kind::undefined) && !empty) return value;
@@ -159,13 +254,17 @@ Value round_filter(Interpreter&, const Value& value, const Arguments& arguments)
 
 constexpr Builtin kFilters[] = {
     {"abs", "", absolute},
+    {"attr", "name", attr},
     {"capitalize", "", capitalize},
+    {"center", "width", center},
     {"count", "", count},
     {"d", "default_value boolean", fallback},
     {"default", "default_value boolean", fallback},
     {"e", "", escape},
     {"escape", "", escape},
     {"float", "default", to_real},
+    {"forceescape", "", escape},
+    {"format", "*", format_filter},
     {"indent", "width first blank", indent},
     {"int", "default base", to_integer},
     {"length", "", count},
@@ -177,7 +276,10 @@ constexpr Builtin kFilters[] = {
     {"title", "", title},
     {"tojson", "ensure_ascii indent separators sort_keys", tojson},
     {"trim", "chars", trim},
+    {"truncate", "length killwords end leeway", truncate},
     {"upper", "", upper},
+    {"urlencode", "", urlencode},
+    {"wordcount", "", wordcount},
 };
 
 }  // namespace

@@ -218,7 +218,32 @@ class Lexer {
     move_to(end);
   }
 
+  // 0x1F, 0o17 or 0b11.
+  bool lex_based_number() {
+    const std::string_view start = std::string_view(source_).substr(position_, 2);
+    const int base = start == "0x" || start == "0X"   ? 16
+                     : start == "0o" || start == "0O" ? 8
+                     : start == "0b" || start == "0B" ? 2
+                                                      : 0;
+    if (base == 0) return false;
+    std::string digits;
+    std::size_t i = position_ + 2;
+    for (; i < source_.size() && (is_name_start(source_[i]) || is_digit(source_[i])); ++i) {
+      if (source_[i] != '_') digits += source_[i];
+    }
+    Token token{TokenKind::integer, digits, line_};
+    const char* const end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, token.integer, base);
+    if (parsed.ec != std::errc{} || parsed.ptr != end) {
+      fail_here(fmt::format("{}{} is not a number of 63 bits", start, digits));
+    }
+    tokens_.push_back(token);
+    move_to(i);
+    return true;
+  }
+
   void lex_number() {
+    if (lex_based_number()) return;
     std::string digits;
     std::size_t i = position_;
     const auto take_digits = [&] {

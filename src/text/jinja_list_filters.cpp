@@ -4,6 +4,7 @@
 #include "text/jinja_eval.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace qlora::text::jinja {
 namespace {
@@ -73,18 +74,24 @@ Value join(Interpreter& self, const Value& value, const Arguments& arguments) {
   return Value::string(std::move(out));
 }
 
-Value sort(Interpreter& self, const Value& value, const Arguments& arguments) {
-  const bool reversed = flag_argument(arguments, 0, "reverse", false);
-  const bool case_sensitive = flag_argument(arguments, 1, "case_sensitive", false);
-  const Value* attribute = arguments.find(2, "attribute");
-  std::vector<std::pair<Value, Value>> keyed;
-  for (const Value& item : iterate(value)) {
-    keyed.emplace_back(sort_key(self, item, attribute, case_sensitive), item);
-  }
+using Keyed = std::vector<std::pair<Value, Value>>;
+
+void sort_by_key(Interpreter& self, Keyed& keyed, bool reversed) {
   if (!keyed.empty()) self.spend(keyed.size() * 16 * cost(keyed.front().first));
   std::stable_sort(keyed.begin(), keyed.end(), [reversed](const auto& a, const auto& b) {
     return reversed ? less(b.first, a.first) : less(a.first, b.first);
   });
+}
+
+Value sort(Interpreter& self, const Value& value, const Arguments& arguments) {
+  const bool reversed = flag_argument(arguments, 0, "reverse", false);
+  const bool case_sensitive = flag_argument(arguments, 1, "case_sensitive", false);
+  const Value* attribute = arguments.find(2, "attribute");
+  Keyed keyed;
+  for (const Value& item : iterate(value)) {
+    keyed.emplace_back(sort_key(self, item, attribute, case_sensitive), item);
+  }
+  sort_by_key(self, keyed, reversed);
   Items items;
   for (auto& [key, item] : keyed) items.push_back(std::move(item));
   return Value::list(std::move(items));
@@ -100,6 +107,78 @@ Value dictsort(Interpreter& self, const Value& value, const Arguments& arguments
                     Value::boolean(flag_argument(arguments, 0, "case_sensitive", false)),
                     Value::integer(by == "key" ? 0 : 1)};
   return sort(self, Value::list(std::move(pairs)), how);
+}
+
+// Pairs of what items have in common (`grouper`) and these items (`list`), in order of the former.
+Value groupby(Interpreter& self, const Value& value, const Arguments& arguments) {
+  const Value& attribute = required_argument(arguments, 0, "attribute");
+  const Value* absent = arguments.find(1, "default");
+  const bool case_sensitive = flag_argument(arguments, 2, "case_sensitive", false);
+  const auto common = [&](const Value& item) {
+    Value found = follow(self, item, attribute);
+    return found.is(Kind::undefined) && absent != nullptr ? *absent : found;
+  };
+  Keyed keyed;
+  for (const Value& item : iterate(value)) {
+    keyed.emplace_back(sort_key(self, common(item), nullptr, case_sensitive), item);
+  }
+  sort_by_key(self, keyed, false);
+  Items groups;
+  for (std::size_t begin = 0; begin < keyed.size();) {
+    Items group;
+    std::size_t end = begin;
+    for (; end < keyed.size() && equal(keyed[end].first, keyed[begin].first); ++end) {
+      group.push_back(keyed[end].second);
+    }
+    groups.push_back(Value::named_tuple({{Value::string("grouper"), common(group.front())},
+                                         {Value::string("list"), Value::list(std::move(group))}}));
+    begin = end;
+  }
+  return Value::list(std::move(groups));
+}
+
+// A number of lists, or of items, that is bearable.
+std::int64_t count_argument(Interpreter& self, const Arguments& arguments, std::string_view name) {
+  const std::int64_t count = required_argument(arguments, 0, name).as_integer();
+  if (count < 1 || count > static_cast<std::int64_t>(kMaxItems)) {
+    raise("{}: expected a number from 1 to {}, got {}", name, kMaxItems, count);
+  }
+  self.spend(static_cast<std::size_t>(count));
+  return count;
+}
+
+// Lists of so many items each; the last one is filled up where there is something to fill it with.
+Value batch(Interpreter& self, const Value& value, const Arguments& arguments) {
+  const std::int64_t count = count_argument(self, arguments, "linecount");
+  const Value* fill = arguments.find(1, "fill_with");
+  Items lists;
+  Items line;
+  for (const Value& item : iterate(value)) {
+    if (std::ssize(line) == count) lists.push_back(Value::list(std::exchange(line, {})));
+    line.push_back(item);
+  }
+  if (line.empty()) return Value::list(std::move(lists));
+  if (fill != nullptr && !fill->is(Kind::none)) line.resize(static_cast<std::size_t>(count), *fill);
+  lists.push_back(Value::list(std::move(line)));
+  return Value::list(std::move(lists));
+}
+
+// So many lists of about as many items each.
+Value slice(Interpreter& self, const Value& value, const Arguments& arguments) {
+  const std::int64_t count = count_argument(self, arguments, "slices");
+  const Value* fill = arguments.find(1, "fill_with");
+  const Items items = iterate(value);
+  const std::int64_t longer = std::ssize(items) % count;
+  Items lists;
+  auto next = items.begin();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto end = next + std::ssize(items) / count + (i < longer ? 1 : 0);
+    Items part(next, end);
+    if (fill != nullptr && !fill->is(Kind::none) && i >= longer) part.push_back(*fill);
+    lists.push_back(Value::list(std::move(part)));
+    next = end;
+  }
+  return Value::list(std::move(lists));
 }
 
 Value unique(Interpreter& self, const Value& value, const Arguments& arguments) {
@@ -226,8 +305,10 @@ Value rejectattr(Interpreter& self, const Value& value, const Arguments& argumen
 }
 
 constexpr Builtin kListFilters[] = {
+    {"batch", "linecount fill_with", batch},
     {"dictsort", "case_sensitive by reverse", dictsort},
     {"first", "", first},
+    {"groupby", "attribute default case_sensitive", groupby},
     {"items", "", items},
     {"join", "d attribute", join},
     {"last", "", last},
@@ -240,6 +321,7 @@ constexpr Builtin kListFilters[] = {
     {"reverse", "", reverse},
     {"select", "*", select},
     {"selectattr", "*", selectattr},
+    {"slice", "slices fill_with", slice},
     {"sort", "reverse case_sensitive attribute", sort},
     {"sum", "attribute start", sum},
     {"unique", "case_sensitive attribute", unique},

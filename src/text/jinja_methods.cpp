@@ -29,6 +29,11 @@ Value str_split(Interpreter&, const Value& self, const Arguments& arguments) {
   const std::int64_t limit = integer_argument(arguments, 1, "maxsplit", -1);
   return list_of(split(self.as_text(), separator ? &*separator : nullptr, limit));
 }
+Value str_rsplit(Interpreter&, const Value& self, const Arguments& arguments) {
+  const auto separator = text_argument(arguments, 0, "sep");
+  const std::int64_t limit = integer_argument(arguments, 1, "maxsplit", -1);
+  return list_of(split_from_right(self.as_text(), separator ? &*separator : nullptr, limit));
+}
 Value str_splitlines(Interpreter&, const Value& self, const Arguments& arguments) {
   return list_of(split_lines(self.as_text(), flag_argument(arguments, 0, "keepends", false)));
 }
@@ -61,11 +66,61 @@ Value str_remove(Interpreter&, const Value& self, const Arguments& arguments) {
   }
   return self;
 }
+// The first or last place of a part; where there is none, an error or -1.
+template <bool first, bool needed>
 Value str_find(Interpreter&, const Value& self, const Arguments& arguments) {
   const std::string& text = self.as_text().bytes();
-  const auto found = text.find(required_argument(arguments, 0, "sub").as_text().bytes());
-  if (found == std::string::npos) return Value::integer(-1);
-  return Value::integer(std::ssize(code_points(text.substr(0, found))) - 1);
+  const std::string& part = required_argument(arguments, 0, "sub").as_text().bytes();
+  const auto found = first ? text.find(part) : text.rfind(part);
+  if (found != std::string::npos) {
+    return Value::integer(std::ssize(code_points(text.substr(0, found))) - 1);
+  }
+  if (needed) raise("index: the text does not hold the part");
+  return Value::integer(-1);
+}
+template <bool first>
+Value str_partition(Interpreter&, const Value& self, const Arguments& arguments) {
+  const Text& text = self.as_text();
+  const Text& separator = required_argument(arguments, 0, "sep").as_text();
+  if (separator.empty()) raise("partition: the separator is empty");
+  const auto found =
+      first ? text.bytes().find(separator.bytes()) : text.bytes().rfind(separator.bytes());
+  if (found == std::string::npos) {
+    const Value none = Value::string("");
+    return first ? Value::tuple({self, none, none}) : Value::tuple({none, none, self});
+  }
+  const std::size_t end = found + separator.size();
+  return Value::tuple({Value::string(text.bytes_between(0, found)),
+                       Value::string(text.bytes_between(found, end)),
+                       Value::string(text.bytes_between(end, text.size()))});
+}
+template <Side side>
+Value str_pad(Interpreter&, const Value& self, const Arguments& arguments) {
+  const Value* const given = arguments.find(1, "fillchar");
+  const Text fill = given != nullptr ? given->as_text() : Text(" ");
+  if (length(Value::string(fill)) != 1) raise("the fill character is not one character");
+  const std::int64_t width = required_argument(arguments, 0, "width").as_integer();
+  return Value::string(pad(self.as_text(), width, side, fill));
+}
+Value str_zfill(Interpreter&, const Value& self, const Arguments& arguments) {
+  const Text& text = self.as_text();
+  const std::size_t sign = text.bytes().starts_with('-') || text.bytes().starts_with('+') ? 1 : 0;
+  const std::int64_t width = required_argument(arguments, 0, "width").as_integer();
+  Text filled = text.bytes_between(0, sign);
+  filled.append(pad(text.bytes_between(sign, text.size()),
+                    std::max<std::int64_t>(width, 1) - static_cast<std::int64_t>(sign), Side::left,
+                    Text("0")));
+  return Value::string(std::move(filled));
+}
+// Whether there are characters, each of that kind.
+template <bool (*is_kind)(std::uint32_t)>
+Value str_all(Interpreter&, const Value& self, const Arguments&) {
+  const std::string& text = self.as_text().bytes();
+  bool all = !text.empty();
+  for (std::size_t offset = 0; all && offset < text.size();) {
+    all = is_kind(next_code_point(text, offset));
+  }
+  return Value::boolean(all);
 }
 Value str_count(Interpreter&, const Value& self, const Arguments& arguments) {
   const std::string& part = required_argument(arguments, 0, "sub").as_text().bytes();
@@ -119,24 +174,38 @@ Value str_isdigit(Interpreter&, const Value& self, const Arguments&) {
 
 constexpr Builtin kTextMethods[] = {
     {"capitalize", "", str_case<Case::capitalize>},
+    {"center", "width fillchar", str_pad<Side::both>},
     {"count", "sub", str_count},
     {"endswith", "part", str_edge<false>},
-    {"find", "sub", str_find},
+    {"find", "sub", str_find<true, false>},
     {"format", "*", str_format},
+    {"index", "sub", str_find<true, true>},
+    {"isalnum", "", str_all<is_alphanumeric>},
+    {"isalpha", "", str_all<is_letter>},
     {"isdigit", "", str_isdigit},
+    {"isspace", "", str_all<is_space>},
     {"join", "items", str_join},
+    {"ljust", "width fillchar", str_pad<Side::right>},
     {"lower", "", str_case<Case::lower>},
     {"lstrip", "chars", str_strip<Side::left>},
+    {"partition", "sep", str_partition<true>},
     {"removeprefix", "part", str_remove<true>},
     {"removesuffix", "part", str_remove<false>},
     {"replace", "old new count", str_replace},
+    {"rfind", "sub", str_find<false, false>},
+    {"rindex", "sub", str_find<false, true>},
+    {"rjust", "width fillchar", str_pad<Side::left>},
+    {"rpartition", "sep", str_partition<false>},
+    {"rsplit", "sep maxsplit", str_rsplit},
     {"rstrip", "chars", str_strip<Side::right>},
     {"split", "sep maxsplit", str_split},
     {"splitlines", "keepends", str_splitlines},
     {"startswith", "part", str_edge<true>},
     {"strip", "chars", str_strip<Side::both>},
+    {"swapcase", "", str_case<Case::swap>},
     {"title", "", str_case<Case::title>},
     {"upper", "", str_case<Case::upper>},
+    {"zfill", "width", str_zfill},
 };
 
 // Methods of dict and list.

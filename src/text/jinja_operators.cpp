@@ -105,6 +105,7 @@ Value operate(const std::string& name, const Value& a, const Value& b) {
   if (name == "+" && a.is_sequence() && a.kind() == b.kind()) return add_sequences(a, b);
   if (name == "*" && repeats(a, b)) return repeat(a, b.as_integer());
   if (name == "*" && repeats(b, a)) return repeat(b, a.as_integer());
+  if (name == "%" && a.is(Kind::text)) return Value::string(percent_format(a.as_text(), b));
   refuse(name, a, b);
 }
 
@@ -322,6 +323,7 @@ Value Interpreter::attribute(const Value& object, const std::string& name) {
   if (object.is_mapping()) {
     if (const Value* found = object.find(std::string_view(name))) return *found;
   }
+  if (const Value* found = object.member(name)) return *found;
   return Value("'" + name + "'");
 }
 

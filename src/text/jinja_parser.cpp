@@ -182,7 +182,7 @@ class Parser : public ExpressionParser {
     expect_name("in");
     made->expression = parse_tuple(false);
     if (skip_name("if")) made->conditions.push_back(parse_expression());
-    if (at_name("recursive")) fail_at(made->line, "recursive loops are not supported");
+    made->recursive = skip_name("recursive");
     close_tag();
     ++loops_;
     made->branches.push_back(parse_block({"else", "endfor"}));
@@ -239,12 +239,21 @@ class Parser : public ExpressionParser {
     expect_symbol(")");
   }
 
-  // The body of a function: break and continue do not reach out of it.
-  Block parse_function_body(std::string_view end) {
+  // The body of a function: break and continue do not reach out of it, and the names in it tell
+  // what it takes besides its parameters.
+  void parse_function_body(Statement& made, std::string_view end) {
     const int loops = std::exchange(loops_, 0);
-    Block body = parse_body(end);
+    std::set<std::string> outside = std::exchange(named_, {});
+    made.branches.push_back(parse_body(end));
+    const auto takes = [&](std::string_view name) {
+      return named_.contains(std::string(name)) &&
+             std::ranges::find(made.parameters, name, &Parameter::name) == made.parameters.end();
+    };
+    made.takes_varargs = takes("varargs");
+    made.takes_kwargs = takes("kwargs");
+    made.takes_caller = takes("caller");
+    named_.merge(outside);
     loops_ = loops;
-    return body;
   }
 
   StatementPtr parse_macro() {
@@ -252,17 +261,18 @@ class Parser : public ExpressionParser {
     take();
     made->text = take_name();
     parse_parameters(*made);
-    made->branches.push_back(parse_function_body("endmacro"));
+    parse_function_body(*made, "endmacro");
     return made;
   }
 
   StatementPtr parse_call_block() {
     StatementPtr made = make(StatementKind::call_block);
-    made->text = take().text;
+    take();
+    made->text = "caller";
     if (at_symbol("(")) parse_parameters(*made);
     made->expression = parse_expression();
     if (made->expression->kind != ExpressionKind::call) fail_at(made->line, "expected a call");
-    made->branches.push_back(parse_function_body("endcall"));
+    parse_function_body(*made, "endcall");
     return made;
   }
 

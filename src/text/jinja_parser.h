@@ -4,6 +4,7 @@
 #include "text/jinja_ast.h"
 #include "text/jinja_lexer.h"
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,9 @@ class ExpressionParser {
   ExpressionPtr parse_expression(bool conditional = true);
   // name(arguments) | name ...; `subject` may be null.
   ExpressionPtr parse_filters(ExpressionPtr subject);
+
+  // Names of variables since the set was last emptied.
+  std::set<std::string> named_;
 
  private:
   friend class Nesting;

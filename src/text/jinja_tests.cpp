@@ -57,6 +57,15 @@ Value is_at_least(Interpreter&, const Value& value, const Arguments& arguments) 
 Value is_in(Interpreter&, const Value& value, const Arguments& arguments) {
   return Value::boolean(contains(required_argument(arguments, 0, "seq"), value));
 }
+Value is_same(Interpreter&, const Value& value, const Arguments& arguments) {
+  return Value::boolean(value.same(required_argument(arguments, 0, "other")));
+}
+Value is_filter(Interpreter&, const Value& value, const Arguments&) {
+  return Value::boolean(value.is(Kind::text) && find_filter(value.as_text().bytes()) != nullptr);
+}
+Value is_test(Interpreter&, const Value& value, const Arguments&) {
+  return Value::boolean(value.is(Kind::text) && find_test(value.as_text().bytes()) != nullptr);
+}
 template <int rest>
 Value is_parity(Interpreter&, const Value& value, const Arguments&) {
   return Value::boolean((value.as_integer() % 2 != 0) == (rest == 1));
@@ -89,6 +98,7 @@ constexpr Builtin kTests[] = {
     {"equalto", "other", is_equal},
     {"even", "", is_parity<0>},
     {"false", "", is_flag<false>},
+    {"filter", "", is_filter},
     {"float", "", is_kind<Kind::real>},
     {"ge", "other", is_at_least},
     {"greaterthan", "other", is_greater},
@@ -105,8 +115,10 @@ constexpr Builtin kTests[] = {
     {"none", "", is_kind<Kind::none>},
     {"number", "", is_number},
     {"odd", "", is_parity<1>},
+    {"sameas", "other", is_same},
     {"sequence", "", is_sequence},
     {"string", "", is_kind<Kind::text>},
+    {"test", "", is_test},
     {"true", "", is_flag<true>},
     {"undefined", "", is_kind<Kind::undefined>},
     {"upper", "", is_case<Case::upper>},

@@ -75,6 +75,13 @@ bool is_space(std::uint32_t c) {
          c == 0x205F || c == 0x3000;
 }
 
+bool is_letter(std::uint32_t c) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool is_alphanumeric(std::uint32_t c) { return is_letter(c) || is_numeric(c); }
+
 Text strip(const Text& text, const std::string* chars, Side side) {
   const std::vector<std::size_t> offsets = code_points(text.bytes());
   const auto removable = [&](std::size_t i) {
@@ -166,6 +173,44 @@ std::vector<Text> split(const Text& text, const std::string* separator, std::int
   return parts;
 }
 
+std::vector<Text> split_from_right(const Text& text, const std::string* separator,
+                                   std::int64_t limit) {
+  std::vector<Text> parts = split(text, separator, -1);
+  if (limit < 0 || std::ssize(parts) - 1 <= limit) return parts;
+  // The last `limit` parts stay; what is before them is one, as it stands in the text.
+  const auto cut = parts.end() - static_cast<std::ptrdiff_t>(limit);
+  std::size_t end = text.size();
+  if (separator != nullptr) {
+    for (auto part = cut; part != parts.end(); ++part) end -= part->size() + separator->size();
+  } else if (limit > 0) {
+    end -= split(text, nullptr, std::ssize(parts) - limit).back().size();
+  }
+  const Text start = text.bytes_between(0, end);
+  parts.erase(parts.begin(), cut);
+  parts.insert(parts.begin(), separator != nullptr ? start : strip(start, nullptr, Side::right));
+  return parts;
+}
+
+Text pad(const Text& text, std::int64_t width, Side side, const Text& fill) {
+  const std::int64_t have = std::ssize(code_points(text.bytes())) - 1;
+  const std::int64_t missing = std::max<std::int64_t>(width, have) - have;
+  const std::int64_t left = side == Side::left    ? missing
+                            : side == Side::right ? 0
+                                                  : missing / 2 + (missing & width & 1);
+  Text padded;
+  for (std::int64_t i = 0; i < left; ++i) padded.append(fill);
+  padded.append(text);
+  for (std::int64_t i = left; i < missing; ++i) padded.append(fill);
+  return padded;
+}
+
+Text first_characters(const Text& text, std::int64_t count) {
+  const std::vector<std::size_t> offsets = code_points(text.bytes());
+  const auto all = std::ssize(offsets) - 1;
+  return text.bytes_between(
+      0, offsets[static_cast<std::size_t>(std::clamp<std::int64_t>(count, 0, all))]);
+}
+
 std::vector<Text> split_lines(const Text& text, bool keep_ends) {
   std::vector<Text> lines;
   const std::string& bytes = text.bytes();
@@ -188,17 +233,17 @@ Text change_case(const Text& text, Case to) {
   while (offset < bytes.size()) {
     const std::size_t begin = offset;
     const auto c = static_cast<utf8proc_int32_t>(next_code_point(bytes, offset));
-    const bool up = to == Case::upper || (word_start && to != Case::lower);
+    const bool up = to == Case::swap ? utf8proc_islower(c) != 0
+                                     : to == Case::upper || (word_start && to != Case::lower);
     std::string changed;
     if (up && c == 0xDF) {  // sharp s, the one letter whose upper case is two in common texts
       append_char(U'S', changed);
-      append_char(to == Case::upper ? U'S' : U's', changed);
+      append_char(to == Case::upper || to == Case::swap ? U'S' : U's', changed);
     } else {
       append_char(static_cast<char32_t>(up ? utf8proc_toupper(c) : utf8proc_tolower(c)), changed);
     }
     result.append(changed, text.origin(begin));
-    const utf8proc_category_t category = utf8proc_category(c);
-    const bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+    const bool letter = is_letter(static_cast<std::uint32_t>(c));
     const bool separator = is_space(static_cast<std::uint32_t>(c)) || c == '-' || c == '(' ||
                            c == '{' || c == '[' || c == '<';
     word_start = to == Case::title ? !letter : to == Case::words && separator;

@@ -60,8 +60,10 @@ class Text {
 std::vector<std::size_t> code_points(std::string_view bytes);
 // The code point at `offset`, which moves behind it. Malformed bytes give U+FFFD each.
 std::uint32_t next_code_point(std::string_view bytes, std::size_t& offset);
-// str.isspace of one character.
+// str.isspace, isalpha and isalnum of one character.
 bool is_space(std::uint32_t code_point);
+bool is_letter(std::uint32_t code_point);
+bool is_alphanumeric(std::uint32_t code_point);
 
 enum class Side { both, left, right };
 // Removes the characters of `chars` (white space where null) from the ends.
@@ -70,10 +72,18 @@ Text strip(const Text& text, const std::string* chars, Side side);
 Text replace(const Text& text, std::string_view from, const Text& to, std::int64_t limit);
 // str.split; runs of white space where `separator` is null. At most `limit` cuts, all where < 0.
 std::vector<Text> split(const Text& text, const std::string* separator, std::int64_t limit);
+// The same from the right: str.rsplit.
+std::vector<Text> split_from_right(const Text& text, const std::string* separator,
+                                   std::int64_t limit);
 std::vector<Text> split_lines(const Text& text, bool keep_ends);
+// The text in `width` characters, filled up with `fill` at this side, which is one character; at
+// `both` as str.center does.
+Text pad(const Text& text, std::int64_t width, Side side, const Text& fill);
+// The first `count` characters.
+Text first_characters(const Text& text, std::int64_t count);
 
 // `title` is str.title; `words` is Jinja's filter, which leaves "it's" one word.
-enum class Case { upper, lower, capitalize, title, words };
+enum class Case { upper, lower, capitalize, title, words, swap };
 Text change_case(const Text& text, Case to);
 
 }  // namespace qlora::text::jinja

@@ -72,6 +72,11 @@ Value Value::container(Kind kind, Items items, Pairs pairs) {
 
 Value Value::list(Items items) { return container(Kind::list, std::move(items), {}); }
 Value Value::tuple(Items items) { return container(Kind::tuple, std::move(items), {}); }
+Value Value::named_tuple(Pairs members) {
+  Items items;
+  for (const auto& [name, item] : members) items.push_back(item);
+  return container(Kind::tuple, std::move(items), std::move(members));
+}
 Value Value::dict(Pairs pairs) { return container(Kind::dict, {}, std::move(pairs)); }
 Value Value::name_space(Pairs pairs) { return container(Kind::space, {}, std::move(pairs)); }
 
@@ -179,11 +184,28 @@ const Value* Value::find(const Value& key) const {
   return nullptr;
 }
 
-const Value* Value::find(std::string_view key) const {
-  for (const auto& [name, value] : as_pairs()) {
+namespace {
+
+const Value* find_in(const Pairs& pairs, std::string_view key) {
+  for (const auto& [name, value] : pairs) {
     if (name.is(Kind::text) && name.as_text().bytes() == key) return &value;
   }
   return nullptr;
+}
+
+}  // namespace
+
+const Value* Value::find(std::string_view key) const { return find_in(as_pairs(), key); }
+
+const Value* Value::member(std::string_view name) const {
+  if (kind_ != Kind::tuple) return nullptr;
+  return find_in(std::get<std::shared_ptr<Container>>(data_)->pairs, name);
+}
+
+bool Value::same(const Value& other) const {
+  if (kind_ != other.kind_) return false;
+  if (kind_ == Kind::text) return as_text().bytes() == other.as_text().bytes();
+  return data_ == other.data_;
 }
 
 void Value::set_attribute(const std::string& name, Value value) const {

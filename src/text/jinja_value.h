@@ -62,6 +62,8 @@ class Value {
   static Value string(Text text);
   static Value list(Items items);
   static Value tuple(Items items);
+  // A tuple whose items have names, too.
+  static Value named_tuple(Pairs members);
   static Value dict(Pairs pairs);
   static Value name_space(Pairs pairs);
   static Value function(Body body, int depth = 0);
@@ -88,6 +90,10 @@ class Value {
   // The value under a key of a dict or namespace; null where there is none.
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
+  // The item of that name of a named tuple; null where there is none.
+  const Value* member(std::string_view name) const;
+  // Python's `is`, but that equal texts and whole numbers are the same.
+  bool same(const Value& other) const;
   // Sets an attribute of a namespace.
   void set_attribute(const std::string& name, Value value) const;
 

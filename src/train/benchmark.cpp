@@ -75,7 +75,6 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   config.fused = !options.plain;
   config.deterministic = options.deterministic;
   config.memory_limit = options.memory_limit;
-  config.dataloader_num_workers = 1;
   return config;
 }
 

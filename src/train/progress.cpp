@@ -53,6 +53,7 @@ Json to_json(const StepReport& r) {
           {"learning_rate", r.learning_rate},
           {"grad_norm", r.gradient_norm},
           {"tokens_per_second", r.tokens_per_second},
+          {"data_wait_seconds", r.data_wait_seconds},
           {"memory_bytes", r.memory_bytes}};
 }
 

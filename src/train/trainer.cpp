@@ -105,8 +105,10 @@ std::vector<data::Batch> Trainer::take_batches(const UpdateWindow& window) {
     loader_ = std::make_unique<data::BatchLoader>(parts_.train, config_.dataloader_num_workers,
                                                   window.epoch, window.first_batch);
   }
+  const Clock::time_point start = Clock::now();
   std::vector<data::Batch> batches;
   for (std::int64_t i = 0; i < window.count; ++i) batches.push_back(loader_->next());
+  since_.data_wait += seconds_since(start);
   return batches;
 }
 
@@ -195,6 +197,7 @@ void Trainer::report(std::int64_t step, const StepResult& result) {
                           .learning_rate = result.learning_rate,
                           .gradient_norm = result.gradient_norm,
                           .tokens_per_second = static_cast<double>(since_.tokens) / since_.seconds,
+                          .data_wait_seconds = since_.data_wait,
                           .memory_bytes = tensor::peak_memory(parts_.model.device()),
                           .seconds_left = average * static_cast<double>(plan_.max_steps() - step)};
   progress_.draw(report);

@@ -27,6 +27,20 @@ struct Inner {
   }
 };
 
+struct Entry {
+  std::string path;
+  double weight = 1;
+  std::optional<Shape> shape;
+  template <class V>
+  void visit(V&& v) {
+    v.field("path", path, "a place", Required{}, Positional{});
+    v.field("weight", weight, "how heavy", at_least(0));
+    v.field("shape", shape, "its shape");
+    v.check(weight != 13, "weight", "13 brings no luck");
+  }
+  bool operator==(const Entry&) const = default;
+};
+
 struct Outer {
   bool flag = false;
   std::int64_t count = 3;
@@ -42,6 +56,7 @@ struct Outer {
   std::optional<DType> type;
   Shape shape = Shape::Round;
   Inner inner;
+  std::vector<Entry> entries;
   std::int64_t last = 0;
 
   template <class V>
@@ -60,6 +75,7 @@ struct Outer {
     v.field("type", type, "a type", Unset{"auto"});
     v.field("shape", shape, "a shape");
     v.section("inner", inner, "deeper things");
+    v.list("entries", entries, "some entries");
     v.field("last", last, "after the section");
     v.check(!(flag && count > 5), "count", "at most 5 where flag is set");
   }
@@ -241,6 +257,39 @@ TEST(ConfigTest, OverridesAreReportedAsTheCommandLine) {
   EXPECT_EQ(outer_error("", {"name=\xff"}), "'name' (command line): not valid UTF-8");
 }
 
+TEST(ConfigTest, EntriesOfAListAreTextsOrKeys) {
+  const auto entries = [](const std::string& yaml, std::vector<std::string> overrides = {}) {
+    return parse_outer(yaml, std::move(overrides)).entries;
+  };
+  using Entries = std::vector<Entry>;
+  const Entries both{{"a", 1, std::nullopt}, {"b", 2, Shape::Square}};
+  EXPECT_EQ(entries("entries:\n  - a\n  - path: b\n    weight: 2\n    shape: boxy\n"), both);
+  EXPECT_EQ(entries("", {"entries=[a, {path: b, weight: 2, shape: square}]"}), both);
+  EXPECT_EQ(entries("entries: a\n"), Entries{{.path = "a"}});
+  EXPECT_EQ(entries("entries: {path: a}\n"), Entries{{.path = "a"}});
+  EXPECT_EQ(entries("entries: [x, y]\n", {"entries={a,b}*.csv"}), Entries{{.path = "{a,b}*.csv"}});
+  EXPECT_EQ(entries("entries: [x, y]\n", {"entries=null"}), Entries{});
+  EXPECT_EQ(entries("entries:\n"), Entries{});
+}
+
+TEST(ConfigTest, ErrorsNameTheEntryOfAList) {
+  EXPECT_EQ(outer_error("entries:\n  - a\n  - path: b\n    shape: oval\n"),
+            "entries[1].shape (q.yaml:4): expected round, square or boxy or null, got 'oval'");
+  EXPECT_EQ(outer_error("", {"entries=[{path: b, shape: oval}]"}),
+            "entries[0].shape (command line): expected round, square or boxy or null, got 'oval'");
+  EXPECT_EQ(outer_error("entries:\n  - a\n  - pth: b\n"),
+            "entries[1].pth (q.yaml:3): unknown key; did you mean path?");
+  EXPECT_EQ(outer_error("entries:\n  - weight: 2\n"),
+            "entries[0].path (q.yaml:2): missing; expected a text: a place");
+  EXPECT_EQ(outer_error("entries:\n  - path: b\n    weight: 13\n"),
+            "entries[0].weight (q.yaml:3): 13 brings no luck");
+  EXPECT_EQ(outer_error("entries: ['']\n"), "entries[0] (q.yaml:1): expected a text, got ''");
+  EXPECT_EQ(outer_error("entries: [[a]]\n"), "entries[0] (q.yaml:1): expected a text, got a list");
+  EXPECT_EQ(outer_error("entries: []\n"),
+            "entries (q.yaml:1): expected a text, keys with values, or a list of these, or null, "
+            "got a list");
+}
+
 TEST(ConfigTest, FilesAreReadAndMissingOnesNamed) {
   const auto folder = test::fresh_folder("config");
   write_text(folder / "q.yaml", "count: 4\n");
@@ -264,6 +313,7 @@ TEST(ConfigTest, DumpReadsBackToTheSameStruct) {
   settings.outer.note = "- no: list";
   settings.outer.shape = Shape::Square;
   settings.outer.inner.depth = 1e-7;
+  settings.outer.entries = {{"a, b", 1, std::nullopt}, {"c", 0.5, Shape::Square}};
   settings.outer.last = -9;
   const std::string text = dump(settings);
   const Settings again = parse_text<Settings>(text, "dump.yaml");
@@ -276,12 +326,15 @@ TEST(ConfigTest, DumpReadsBackToTheSameStruct) {
   EXPECT_EQ(again.outer.note, settings.outer.note);
   EXPECT_EQ(again.outer.shape, Shape::Square);
   EXPECT_EQ(again.outer.inner.depth, 1e-7);
+  EXPECT_EQ(again.outer.entries, settings.outer.entries);
   EXPECT_EQ(again.outer.last, -9);
   EXPECT_FALSE(again.outer.limit);
   EXPECT_FALSE(again.outer.type);
   EXPECT_EQ(dump(again), text);
   EXPECT_THAT(text, HasSubstr("outer:\n  flag: true\n  count: 3\n"));
-  EXPECT_THAT(text, HasSubstr("  inner:\n    depth: 1e-07\n  last: -9\n"));
+  EXPECT_THAT(text, HasSubstr("  inner:\n    depth: 1e-07\n"
+                              "  entries: [\"a, b\", {path: c, weight: 0.5, shape: square}]\n"
+                              "  last: -9\n"));
   EXPECT_THAT(text, HasSubstr("  type: auto\n"));
 }
 
@@ -293,6 +346,10 @@ TEST(ConfigTest, HelpShowsDefaultHelpAndBounds) {
   EXPECT_THAT(text, HasSubstr("\nouter.inner: deeper things\n  depth (0.5)\n"));
   EXPECT_THAT(text, HasSubstr("  type (auto)\n"));
   EXPECT_THAT(text, HasSubstr("round, square or boxy"));
+  EXPECT_THAT(text,
+              HasSubstr("  entries (null)\n      some entries; a text, keys with values, or a "
+                        "list of these, or null\n      path (required): a place; a text\n"
+                        "      weight (1): how heavy; a number of at least 0\n"));
 }
 
 }  // namespace

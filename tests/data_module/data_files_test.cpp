@@ -27,7 +27,7 @@ fs::path folder_with(const std::vector<std::string>& names) {
 // The files of one entry, without their folder.
 std::vector<std::string> files_of(const fs::path& folder, const std::string& entry) {
   std::vector<std::string> names;
-  const auto sources = find_sources((folder / entry).string(), "data.train");
+  const auto sources = find_sources({{.path = (folder / entry).string()}}, {}, "data.train");
   EXPECT_EQ(sources.size(), 1u);
   for (const fs::path& file : sources[0].files) {
     names.push_back(file.lexically_relative(folder).string());
@@ -63,17 +63,19 @@ TEST(DataFiles, FitPatterns) {
 
 TEST(DataFiles, OfAListAreSeveralSources) {
   const fs::path folder = folder_with({"a.json", "d/b.csv"});
-  const std::vector<std::string> entries{(folder / "d").string(), (folder / "a.json").string()};
-  const auto sources = find_sources(entries, "data.train");
+  const std::vector<SourceConfig> entries{{.path = (folder / "d").string()},
+                                          {.path = (folder / "a.json").string()}};
+  const auto sources = find_sources(entries, {}, "data.train");
   ASSERT_EQ(sources.size(), 2u);
-  EXPECT_EQ(sources[0].name, entries[0]);
+  EXPECT_EQ(sources[0].name, entries[0].path);
   EXPECT_EQ(sources[0].files, std::vector<fs::path>{folder / "d/b.csv"});
   EXPECT_EQ(sources[1].files, std::vector<fs::path>{folder / "a.json"});
 }
 
 TEST(DataFiles, ADirectoryHoldsOneThing) {
   const auto error_of = [](const fs::path& folder) {
-    return qlora::test::message_of([&] { find_sources(folder.string(), "data.train"); });
+    return qlora::test::message_of(
+        [&] { find_sources({{.path = folder.string()}}, {}, "data.train"); });
   };
   EXPECT_THAT(error_of(folder_with({"README.md"})),
               HasSubstr("holds no data files; expected .json, .jsonl"));

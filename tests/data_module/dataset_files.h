@@ -17,7 +17,7 @@ inline DataConfig config_for(const std::string& text, const std::string& name = 
   const auto path = qlora::test::fresh_folder("dataset") / name;
   write_text(path, text);
   DataConfig config;
-  config.train = path.string();
+  config.train = {{.path = path.string()}};
   return config;
 }
 

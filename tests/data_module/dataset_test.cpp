@@ -132,7 +132,7 @@ TEST(Dataset, SaysWhatIsWrongWithARow) {
                   .starts_with("train.jsonl: none of the 1 rows has anything to learn: 1 without"));
   EXPECT_TRUE(error_of(config_for(good + "{\"instruction\"")).starts_with("train.jsonl:2:"));
   DataConfig missing;
-  missing.train = "/nowhere/train.jsonl";
+  missing.train = {{.path = "/nowhere/train.jsonl"}};
   EXPECT_NE(error_of(missing), "no error");
 }
 

@@ -66,15 +66,29 @@ strftime_now('%Y')
 {% endif %}
 {% break %}
 {% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}
+{% macro f(x) %}{{ x }}{{ varargs }}{{ kwargs }}{{ caller(1) }}{% endmacro %}
+{% call(x) f(1, 2, k=3) %}{{ x }}
+{% endcall %}
+ recursive
+{{ loop(messages) }}
+loop.changed(1)
+'%s-%5d' % 1
 {% generation %}
 {% endgeneration %}
  | list
  | sort
  | map('upper')
  | join(',')
+ | groupby('role')
+ | batch(2)
+ | slice(3, 0)
+ | truncate(3)
+ | urlencode
  | replace('a', messages)
  | items
 .split('')
+.rsplit(' ', 1)
+.center(9)
 .strip()
 .items())";
 
@@ -193,7 +207,7 @@ TEST(Fuzz, BrokenFiles) {
     const auto path = qlora::test::fresh_folder("fuzz") / name;
     write_text(path, mutations.make(number));
     DataConfig config;
-    config.train = path.string();
+    config.train = {{.path = path.string()}};
     config.on_error = number % 3 == 0 ? OnError::Stop : OnError::Skip;
     EXPECT_FALSE(load_dataset(config, tokenizer, 0).train.empty());
   });

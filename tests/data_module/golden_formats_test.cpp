@@ -62,7 +62,7 @@ TEST(GoldenFormats, PromptsAreThoseOfTheirPythonTemplates) {
   const FakeTokenizer tokenizer("");
   for (const Json& golden : goldens().at("prompts")) {
     DataConfig config;
-    config.train = file_path(golden.at("file")).string();
+    config.train = {{.path = file_path(golden.at("file")).string()}};
     config.prompt_template = golden.at("template").get<std::string>();
     config.max_length = 1 << 20;
     const Dataset dataset = load_dataset(config, tokenizer, 0);

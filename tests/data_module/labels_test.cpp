@@ -4,6 +4,7 @@
 #include "data_module/fake_tokenizer.h"
 #include "qlora/base/file.h"
 #include "qlora/data/dataset.h"
+#include "support/message.h"
 #include "support/test_data.h"
 
 #include <gtest/gtest.h>
@@ -51,6 +52,30 @@ struct Real {
   const char* folder;
   const char* end;
 };
+
+// A conversation of so many questions and answers.
+Conversation long_conversation(int answers) {
+  Conversation made;
+  for (int i = 0; i < answers; ++i) {
+    made.messages.push_back({{"role", "user"}, {"content", fmt::format("question {}", i)}});
+    made.messages.push_back({{"role", "assistant"}, {"content", fmt::format("answer {}", i)}});
+  }
+  return made;
+}
+
+// Each answer takes two more renders, which have one budget between them.
+TEST(Labels, OfALongConversationAreNoReasonForACostlyTemplate) {
+  const FakeTokenizer costly("{% for i in range(30000) %}{% endfor %}" +
+                             std::string(test::kChatMl));
+  EXPECT_EQ(learned(encode(costly, long_conversation(1)), costly).size(), 1u);
+  EXPECT_EQ(qlora::test::message_of([&] { encode(costly, long_conversation(10)); }),
+            "chat template:1: the template runs for too long");
+  const FakeTokenizer plain;
+  Conversation many = long_conversation(100);
+  many.messages[0]["content"] = "\xff";  // counts as well as UTF-8 does
+  const LabelledText labelled = Labeller(plain).label(many);
+  EXPECT_EQ(labelled.learned.size(), 100u);
+}
 
 class RealTokenizer : public testing::TestWithParam<Real> {
  protected:
@@ -106,7 +131,7 @@ TEST(Labels, AreTransformersOwnOnSmolLM2) {
   QLORA_REQUIRE_DATA(folder);
   const auto tokenizer = text::load_tokenizer(folder);
   DataConfig config;
-  config.train = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string();
+  config.train = {{.path = qlora::test::source_path("datasets/mossvane_en/train.jsonl").string()}};
   config.cache_dir = "";
   const Dataset dataset = load_dataset(config, *tokenizer, 0);
   const Json batches = read_json(qlora::test::golden_path("smollm2/batches.json"));

@@ -62,7 +62,7 @@ TEST(Preview, TablesTheCounts) {
           "    the first: data/b.jsonl:4:1: a NUL byte\n"))
       << table;
   EXPECT_TRUE(has("  held out for evaluation                      1\n")) << table;
-  EXPECT_TRUE(has("  samples an epoch, by data.weights            6\n")) << table;
+  EXPECT_TRUE(has("  samples an epoch, by the weight              6\n")) << table;
   EXPECT_TRUE(has("  duplicates of earlier samples                3\n")) << table;
   EXPECT_TRUE(
       has("  special tokens, whose embeddings stay as they are:\n"
@@ -81,9 +81,9 @@ class PreviewOfFiles : public testing::Test {
                                    R"({"prompt": "r", "completion": "<|im_start|>"})"
                                    "\n");
     write_text(folder / "b.jsonl", R"({"prompt": "q", "completion": "a"})");
-    config_.train = std::vector{(folder / "a.jsonl").string(), (folder / "b.jsonl").string()};
-    config_.weights = {1, 2};
-    config_.validation = (folder / "b.jsonl").string();
+    config_.train = {{.path = (folder / "a.jsonl").string()},
+                     {.path = (folder / "b.jsonl").string(), .weight = 2}};
+    config_.validation = {{.path = (folder / "b.jsonl").string()}};
     dataset_ = load_dataset(config_, tokenizer_, 0);
   }
 
@@ -116,14 +116,13 @@ TEST_F(PreviewOfFiles, WritesEverySampleOnceForPrograms) {
   EXPECT_EQ(json.at("sources")[1].at("duplicates"), 1);
   EXPECT_EQ(json.at("sources")[0].at("special_tokens")[2].at("token"), "<|im_start|>");
   ASSERT_EQ(json.at("samples").size(), 4u);
-  EXPECT_EQ(json.at("samples")[1],
-            (Json{{"split", "train"},
-                  {"source", std::get<std::vector<std::string>>(config_.train)[0]},
-                  {"file", dataset_.files[0]},
-                  {"row", 2},
-                  {"input_ids", {256, 'r', 259, 257}},
-                  {"labels", {-100, -100, 259, 257}},
-                  {"text", "<s>r<|im_start|></s>"}}));
+  EXPECT_EQ(json.at("samples")[1], (Json{{"split", "train"},
+                                         {"source", config_.train[0].path},
+                                         {"file", dataset_.files[0]},
+                                         {"row", 2},
+                                         {"input_ids", {256, 'r', 259, 257}},
+                                         {"labels", {-100, -100, 259, 257}},
+                                         {"text", "<s>r<|im_start|></s>"}}));
   EXPECT_EQ(json.at("samples")[3].at("split"), "validation");
 }
 

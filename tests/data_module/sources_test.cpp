@@ -1,6 +1,7 @@
 // Several files and sources as one data set, and the bad rows among them.
 
 #include "data_module/dataset_files.h"
+#include "qlora/data/preview.h"
 
 #include <gtest/gtest.h>
 
@@ -23,6 +24,12 @@ std::filesystem::path folder_with(const std::vector<std::pair<std::string, std::
   return folder;
 }
 
+std::vector<SourceConfig> sources_in(const std::filesystem::path& folder,
+                                     std::vector<SourceConfig> sources) {
+  for (SourceConfig& source : sources) source.path = (folder / source.path).string();
+  return sources;
+}
+
 std::string text_rows(const std::string& word, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) text += fmt::format("{{\"text\": \"{}{}\"}}\n", word, i);
@@ -41,8 +48,7 @@ std::map<std::string, int> count_texts(const SampleStore& store) {
 TEST(Sources, KnowWhereEachSampleIsFrom) {
   const auto folder = folder_with({{"a.jsonl", text_rows("a", 2)}, {"b.csv", "Q,A\nq,x\n"}});
   DataConfig config;
-  config.train =
-      std::vector<std::string>{(folder / "b.csv").string(), (folder / "a.jsonl").string()};
+  config.train = sources_in(folder, {{.path = "b.csv"}, {.path = "a.jsonl"}});
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
   ASSERT_EQ(dataset.train.size(), 3);
   const Sample last = dataset.train.get(2);
@@ -57,7 +63,7 @@ TEST(Sources, AFolderMayHoldSeveralFormats) {
   const auto folder = folder_with(
       {{"a.jsonl", text_rows("a", 2)}, {"b.jsonl", many_rows(3)}, {"c.jsonl", many_rows(1)}});
   DataConfig config;
-  config.train = folder.string();
+  config.train = {{.path = folder.string()}};
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
   EXPECT_EQ(dataset.sources[0].formats, "text, instruction");
   EXPECT_EQ(dataset.sources[0].files, 3);
@@ -69,9 +75,9 @@ TEST(Sources, AreWeighted) {
                                    {"b.jsonl", text_rows("b", 10)},
                                    {"c.jsonl", text_rows("c", 10)}});
   DataConfig config;
-  config.train = std::vector<std::string>{
-      (folder / "a.jsonl").string(), (folder / "b.jsonl").string(), (folder / "c.jsonl").string()};
-  config.weights = {2.5, 0.3, 0};
+  config.train = sources_in(folder, {{.path = "a.jsonl", .weight = 2.5},
+                                     {.path = "b.jsonl", .weight = 0.3},
+                                     {.path = "c.jsonl", .weight = 0}});
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 5);
   const auto counts = count_texts(dataset.train);
   std::map<std::pair<char, int>, int> histogram;
@@ -85,17 +91,15 @@ TEST(Sources, AreWeighted) {
   EXPECT_EQ(ids.size(), 28u);
   EXPECT_EQ(count_texts(load_dataset(config, FakeTokenizer(), 5).train), counts);
   EXPECT_NE(count_texts(load_dataset(config, FakeTokenizer(), 6).train), counts);
-  config.weights = {0, 0, 0};
-  EXPECT_EQ(error_of(config), "data.weights: they leave no sample to train on");
+  for (SourceConfig& source : config.train) source.weight = 0;
+  EXPECT_EQ(error_of(config), "data.train: the weights leave no sample to train on");
 }
 
 TEST(Sources, HeldOutSamplesAreNotRepeatedIntoTraining) {
   const auto folder =
       folder_with({{"a.jsonl", text_rows("a", 20)}, {"b.jsonl", text_rows("b", 20)}});
   DataConfig config;
-  config.train =
-      std::vector<std::string>{(folder / "a.jsonl").string(), (folder / "b.jsonl").string()};
-  config.weights = {3, 1};
+  config.train = sources_in(folder, {{.path = "a.jsonl", .weight = 3}, {.path = "b.jsonl"}});
   config.validation_split = 0.25;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 5);
   const auto train = count_texts(dataset.train);
@@ -105,6 +109,58 @@ TEST(Sources, HeldOutSamplesAreNotRepeatedIntoTraining) {
   }
   for (const auto& [text, count] : train) EXPECT_EQ(count, text[0] == 'a' ? 3 : 1) << text;
   EXPECT_EQ(dataset.sources[0].held_out + dataset.sources[1].held_out, 10);
+}
+
+TEST(Sources, MayHaveFormatsAndTemplatesOfTheirOwn) {
+  const std::string row = R"({"prompt": "p", "completion": "c", "response": "r"})";
+  const auto folder = folder_with({{"a.jsonl", row}, {"b.jsonl", row}, {"c.jsonl", row}});
+  DataConfig config;
+  config.format = DataFormat::PromptCompletion;
+  config.prompt_template = "all: {response}";
+  config.train = sources_in(
+      folder, {{.path = "a.jsonl"},
+               {.path = "b.jsonl", .prompt_template = "own: {prompt}"},
+               {.path = "c.jsonl", .prompt_template = ""},
+               {.path = "c.jsonl", .format = DataFormat::QuestionAnswer, .prompt_template = ""}});
+  config.validation = sources_in(folder, {{.path = "a.jsonl", .prompt_template = "v: {prompt}"}});
+  const FakeTokenizer tokenizer("{% for m in messages %}<{{ m.content }}>{% endfor %}");
+  const Dataset dataset = load_dataset(config, tokenizer, 0);
+  const auto text_of = [&](const SampleStore& store, std::int64_t i) {
+    return tokenizer.decode(store.get(i).ids, /*skip_special=*/true);
+  };
+  ASSERT_EQ(dataset.train.size(), 4);
+  EXPECT_EQ(text_of(dataset.train, 0), "all: r");
+  EXPECT_EQ(text_of(dataset.train, 1), "own: p");
+  EXPECT_EQ(text_of(dataset.train, 2), "pc");
+  EXPECT_EQ(text_of(dataset.train, 3), "<p><r>");
+  EXPECT_EQ(text_of(dataset.validation, 0), "v: p");
+  std::vector<std::string> formats;
+  for (const SourceStats& source : dataset.sources) formats.push_back(source.formats);
+  EXPECT_EQ(formats, (std::vector<std::string>{"template", "template", "prompt_completion",
+                                               "question_answer", "template"}));
+}
+
+TEST(Sources, TellWhoseTemplateIsNone) {
+  DataConfig config = config_for(many_rows(1));
+  config.train.push_back(config.train[0]);
+  config.train[1].prompt_template = "no column";
+  EXPECT_TRUE(error_of(config).starts_with("data.train[1].template: ")) << error_of(config);
+}
+
+// What max_samples leaves unread must not count for the sources behind it.
+TEST(Sources, CountTheFilesThatWereRead) {
+  const auto folder = folder_with({{"a-1.jsonl", text_rows("a", 2)},
+                                   {"a-2.jsonl", text_rows("b", 2)},
+                                   {"c.jsonl", text_rows("c", 2) + text_rows("c", 1)}});
+  DataConfig config;
+  config.train = sources_in(folder, {{.path = "a-*.jsonl"}, {.path = "c.jsonl"}});
+  config.max_samples = 2;
+  const FakeTokenizer tokenizer;
+  const Dataset dataset = load_dataset(config, tokenizer, 0);
+  EXPECT_EQ(dataset.sources[0].files, 1);
+  const auto findings = examine(dataset.sources, {&dataset.train, nullptr}, tokenizer);
+  EXPECT_EQ(findings.at(0).special_tokens.at(0).times, 2);
+  EXPECT_EQ(findings.at(1).special_tokens.at(0).times, 2);
 }
 
 TEST(BadRows, AreCountedByKind) {
@@ -155,7 +211,7 @@ TEST(BadRows, TheRestOfABrokenFileIsCountedOnce) {
                                    {"b.json", ""},
                                    {"c.json", "[{\"text\": \"z\"}]"}});
   DataConfig config;
-  config.train = folder.string();
+  config.train = {{.path = folder.string()}};
   config.on_error = OnError::Skip;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
   EXPECT_EQ(dataset.train.size(), 3);

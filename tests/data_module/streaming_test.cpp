@@ -64,7 +64,7 @@ TEST(Streaming, MemoryIsBounded) {
   const std::int64_t rows = write_rows(path, mib);
   const auto tokenizer = wanted_tokenizer();
   DataConfig config;
-  config.train = path.string();
+  config.train = {{.path = path.string()}};
   config.cache_dir = "";
   reset_peak();
   const std::int64_t before = status_bytes("VmRSS");

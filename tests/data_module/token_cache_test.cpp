@@ -96,11 +96,22 @@ TEST(TokenCache, WhateverChangesTheSamplesMakesAnotherEntry) {
   DataConfig fewer = config;
   fewer.max_samples = 1;
   EXPECT_TRUE(misses(fewer, CountingTokenizer()));
-  DataConfig packed = config;  // what is done with the samples afterwards
+  DataConfig named = config;
+  named.train[0].format = DataFormat::Instruction;
+  EXPECT_TRUE(misses(named, CountingTokenizer()));
+  EXPECT_FALSE(misses(named, CountingTokenizer()));
+  DataConfig prompted = config;
+  prompted.train[0].prompt_template = "{instruction}{output}";
+  EXPECT_TRUE(misses(prompted, CountingTokenizer()));
+  prompted.prompt_template = std::exchange(prompted.train[0].prompt_template, std::nullopt);
+  EXPECT_FALSE(misses(prompted, CountingTokenizer()));  // of all sources, which is the same
+  prompted.train[0].prompt_template = "";
+  EXPECT_FALSE(misses(prompted, CountingTokenizer()));  // none, as in the first run
+  DataConfig packed = config;                           // what is done with the samples afterwards
   packed.packing = true;
-  packed.weights = {2};
+  packed.train[0].weight = 2;
   EXPECT_FALSE(misses(packed, CountingTokenizer()));
-  const fs::path file = std::get<std::string>(config.train);
+  const fs::path file = config.train.at(0).path;
   std::string text = read_text(file);
   text.replace(text.find("q1"), 2, "Q1");  // of the same size
   write_text(file, text);
@@ -143,7 +154,7 @@ TEST(TokenCache, SeveralRunsMayMakeOneEntry) {
 
 TEST(TokenCache, AFileThatChangesMeanwhileIsRefused) {
   const DataConfig config = cached_config();
-  const std::string file = std::get<std::string>(config.train);
+  const std::string file = config.train.at(0).path;
   CountingTokenizer tokenizer;
   tokenizer.on_encode = [&] { fs::resize_file(file, 10); };
   EXPECT_EQ(qlora::test::message_of([&] { load_dataset(config, tokenizer, 0); }),

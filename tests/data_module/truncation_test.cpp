@@ -87,8 +87,7 @@ TEST(Truncation, DroppingEverythingIsRefused) {
 
 TEST(MaxSamples, TakesTheStartOfEachSource) {
   DataConfig config = config_for(many_rows(30));
-  const std::string path = std::get<std::string>(config.train);
-  config.train = std::vector<std::string>{path, path};
+  config.train.push_back(config.train[0]);
   config.max_samples = 3;
   const Dataset dataset = load_dataset(config, FakeTokenizer(), 0);
   ASSERT_EQ(dataset.train.size(), 6);

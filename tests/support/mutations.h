@@ -61,7 +61,7 @@ class Mutations {
 
 // Calls attempt(number) with 0, 1, ... `runs` times. An Error is an answer; anything else that it
 // throws, and more than ten seconds for one input, fails the test. QLORA_FUZZ_SECONDS makes it run
-// for so long instead, from QLORA_FUZZ_FROM on, and tell where it is.
+// for so long instead, from QLORA_FUZZ_FROM on, and tell where it is and what took longest.
 template <class Attempt>
 void fuzz(std::uint64_t runs, Attempt attempt) {
   using Clock = std::chrono::steady_clock;
@@ -72,11 +72,14 @@ void fuzz(std::uint64_t runs, Attempt attempt) {
   const std::uint64_t first = setting("QLORA_FUZZ_FROM");
   const std::chrono::seconds limit(setting("QLORA_FUZZ_SECONDS"));
   const auto start = Clock::now();
+  std::pair<Clock::duration, std::uint64_t> slowest{0, first};
   for (std::uint64_t i = first; limit.count() > 0 || i < first + runs; ++i) {
     const auto begin = Clock::now();
     if (limit.count() > 0 && begin - start > limit) {
-      std::fprintf(stderr, "fuzzed inputs %llu to %llu\n", (unsigned long long)first,
-                   (unsigned long long)i);
+      std::fprintf(stderr, "fuzzed inputs %llu to %llu; the slowest is %llu: %.3f s\n",
+                   (unsigned long long)first, (unsigned long long)i,
+                   (unsigned long long)slowest.second,
+                   std::chrono::duration<double>(slowest.first).count());
       break;
     }
     if (limit.count() > 0 && i % 1000 == 0)
@@ -87,7 +90,9 @@ void fuzz(std::uint64_t runs, Attempt attempt) {
     } catch (const std::exception& error) {
       ADD_FAILURE() << "input " << i << ": " << error.what();
     }
-    EXPECT_LT(Clock::now() - begin, std::chrono::seconds(10)) << "input " << i;
+    const auto taken = Clock::now() - begin;
+    EXPECT_LT(taken, std::chrono::seconds(10)) << "input " << i;
+    slowest = std::max(slowest, {taken, i});
   }
 }
 

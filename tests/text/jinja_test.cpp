@@ -246,6 +246,14 @@ TEST(Jinja, HostileTemplatesEndWithAnError) {
       "{{ [1] * 99999999999 }}",
       "{{ range(99999999999) }}",
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+      "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+      "{% for x in range(9999) recursive %}{{ loop(range(9999)) if loop.depth < 3 }}{% endfor %}",
+      "{{ 'a'.center(99999999999) }}",
+      "{{ [1] | batch(999999999, 1) }}",
+      "{{ [1] | slice(999999999) }}",
+      "{{ '%99999999999d' % 1 }}",
+      "{% for i in range(99999) %}{% set y %}" + std::string(1 << 19, 'x') +
+          "{% endset %}{% endfor %}",
       "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}",
       "{% set ns = namespace(x=1) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor "
       "%}"

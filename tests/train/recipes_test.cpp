@@ -35,7 +35,7 @@ TEST(RecipesTest, Exaone) {
   EXPECT_EQ(run.lora.bias, "none");
   EXPECT_TRUE(run.lora.use_rslora);
   EXPECT_EQ(run.lora.init_lora_weights, nn::LoraInit::Gaussian);
-  EXPECT_EQ(run.data.train, StringOrList("datasets/nubyeoul_ko/train.jsonl"));
+  EXPECT_EQ(run.data.train.at(0).path, "datasets/nubyeoul_ko/train.jsonl");
   EXPECT_EQ(run.data.max_length, 1024);
   EXPECT_EQ(run.training.per_device_train_batch_size, 2);
   EXPECT_EQ(run.training.gradient_accumulation_steps, 8);
@@ -98,7 +98,7 @@ TEST(RecipesTest, Quickstart) {
   EXPECT_EQ(run.quantization.bnb_4bit_quant_type, kernels::QuantType::NF4);
   EXPECT_TRUE(run.quantization.bnb_4bit_use_double_quant);
   EXPECT_EQ(run.lora.target_modules, StringOrList("all-linear"));
-  EXPECT_EQ(run.data.train, StringOrList("datasets/mossvane_en/train.jsonl"));
+  EXPECT_EQ(run.data.train.at(0).path, "datasets/mossvane_en/train.jsonl");
   EXPECT_TRUE(std::filesystem::exists(test::source_path("datasets/mossvane_en/train.jsonl")));
   EXPECT_EQ(run.training.activation_dtype(), DType::Float32);
 }

@@ -12,6 +12,7 @@ namespace qlora::train {
 namespace {
 
 using test::message_of;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr const char* kLeast =
@@ -41,6 +42,7 @@ TEST(RunConfigTest, DefaultsAreThoseOfThePeersButForTheirTraps) {
   EXPECT_EQ(run.training.adam_beta2, 0.999);
   EXPECT_EQ(run.training.max_grad_norm, 1.0);
   EXPECT_EQ(run.training.save_steps, 500);
+  EXPECT_EQ(run.training.dataloader_num_workers, 1);
   EXPECT_FALSE(run.training.save_total_limit);
   EXPECT_EQ(run.training.activation_dtype(), DType::Float32);
 }
@@ -100,6 +102,12 @@ TEST(RunConfigTest, BoundsAndRulesHold) {
   }
   EXPECT_THAT(error_with({"data.validation=v.jsonl", "data.validation_split=0.1"}),
               HasSubstr("expected one of them at most"));
+  EXPECT_EQ(error_with({"data.validation=[{path: v.jsonl, weight: 2}]"}),
+            "data.validation (command line): a source has a weight; what is evaluated on counts "
+            "once");
+  EXPECT_THAT(error_with({"data.train=[a.jsonl, {path: b.jsonl, format: alpacca}]"}),
+              AllOf(HasSubstr("data.train[1].format (command line): expected auto, instruction, "),
+                    HasSubstr("or null, got 'alpacca'; did you mean alpaca?")));
   const RunConfig run = with({"training.lr_scheduler_type=cosine_with_min_lr",
                               "training.lr_scheduler_kwargs.min_lr_rate=0.1"});
   EXPECT_EQ(run.training.lr_scheduler_kwargs.min_lr_rate, 0.1);

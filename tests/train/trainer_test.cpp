@@ -11,6 +11,7 @@
 #include "support/gpu.h"
 #include "support/tensor_golden.h"
 
+#include <chrono>
 #include <csignal>
 
 namespace qlora::train {
@@ -87,13 +88,31 @@ TinyRun make_run(const TrainingConfig& config, c10::Device device = c10::kCPU,
   return run;
 }
 
-std::vector<double> losses_of(const fs::path& output) {
-  std::vector<double> losses;
+// A figure of each line of a run's metrics.
+std::vector<double> metrics_of(const fs::path& output, const char* name) {
+  std::vector<double> figures;
   std::istringstream lines(read_text(output / "metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) {
-    losses.push_back(parse_json(line, "metrics").at("loss").get<double>());
+    figures.push_back(parse_json(line, "metrics").at(name).get<double>());
   }
-  return losses;
+  return figures;
+}
+
+std::vector<double> losses_of(const fs::path& output) { return metrics_of(output, "loss"); }
+
+// Without workers it is the time that making the batches takes; each line has its own share.
+TEST(Trainer, TellsHowLongItWaitedForBatches) {
+  TrainingConfig config = settings(test::fresh_folder("waits"));
+  config.dataloader_num_workers = 0;
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_TRUE(make_run(config).trainer->run());
+  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - start;
+  double sum = 0;
+  for (const double seconds : metrics_of(config.output_dir, "data_wait_seconds")) {
+    EXPECT_GT(seconds, 0);
+    sum += seconds;
+  }
+  EXPECT_LT(sum, whole.count() / 2);
 }
 
 TEST(Trainer, ResumeEqualsNoStopBitForBit) {

@@ -13,6 +13,9 @@
 // config). Calls on a visitor:
 //   v.field(key, member, help, constraints...)   one value
 //   v.section(key, member, help)                 a nested settings struct
+//   v.list(key, member, help, constraints...)    a std::vector of settings structs; an entry is
+//                                                written as its keys, or as its Positional text
+//                                                alone. In configuration files only
 //   v.check(condition, key, problem)             a rule over several members, for the key it blames
 // A member is a bool, std::int64_t, double, std::string, an enum with names, a std::vector of
 // strings or doubles, a StringOrList, or a std::optional of one of these (null in YAML).
@@ -63,6 +66,7 @@ struct Unset {
 };
 
 // On a command line: given without its name, in the order of declaration. A list takes the rest.
+// In an entry of a v.list: what a bare text stands for.
 struct Positional {};
 
 // On a command line: the value that the bare option stands for (--resume is --resume=auto).

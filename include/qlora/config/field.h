@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@ struct Value {
   static Value of_list(std::vector<std::string> items) {
     return {Kind::List, {}, std::move(items)};
   }
+  bool operator==(const Value&) const = default;
 };
 
 // What a field's constraints add up to.
@@ -73,6 +75,10 @@ std::string expected(const Rules& rules, const std::vector<std::string>& member)
 std::string expected(const Rules& rules, const std::vector<double>& member);
 std::string expected(const Rules& rules, const StringOrList& member);
 std::string expected_choice(const std::vector<std::string>& choices);
+std::string expected_entries(bool optional);
+
+// The key of an entry of a list: "data.train[0]".
+std::string entry_key(std::string_view list, std::size_t index);
 
 template <NamedEnum E>
 bool parse(const Value& value, const Rules& /*rules*/, E& member) {
@@ -133,6 +139,8 @@ struct Traits<std::optional<T>> {
   using Inner = T;
 };
 
+struct Schema;
+
 struct Field {
   std::string key;  // with its sections: "training.max_steps"
   std::string help;
@@ -144,6 +152,12 @@ struct Field {
   bool is_optional = false;                  // may be null
   std::function<bool(const Value&)> assign;  // leaves the member alone where it returns false
   std::function<Value()> shown;
+
+  // Of a list of settings structs alone, which has neither of the two above:
+  std::shared_ptr<const Schema> entry;  // one with its defaults
+  // Gives the list so many entries with their defaults, and describes each.
+  std::function<std::vector<Schema>(std::size_t count)> resize;
+  std::function<std::vector<Schema>()> entries;  // describes each
 };
 
 struct Section {
@@ -158,6 +172,8 @@ struct Schema {
 
   const Field* find(std::string_view key) const;
   bool has_section(std::string_view key) const;
+  // What a bare text stands for where an entry of a list is expected.
+  const Field& positional() const;
 };
 
 // A broken rule over several members.
@@ -214,18 +230,62 @@ class Describer : public SectionWalker<Describer> {
     schema.fields.push_back(std::move(field));
   }
 
+  template <class S, class... Constraints>
+  void list(std::string_view key, std::vector<S>& member, std::string_view help,
+            const Constraints&... constraints) {
+    Field field;
+    field.key = path(key);
+    field.help = help;
+    (field.rules.add(constraints), ...);
+    field.is_list = true;
+    field.is_optional = !field.rules.required;
+    field.expected = expected_entries(field.is_optional);
+    struct Fresh {
+      S settings;
+      Schema schema;
+    };
+    auto fresh = std::make_shared<Fresh>();
+    fresh->schema = describe_entry(field.key, fresh->settings);
+    field.entry = {fresh, &fresh->schema};
+    field.entries = [&member, key = field.key] {
+      std::vector<Schema> schemas;
+      for (std::size_t i = 0; i < member.size(); ++i) {
+        schemas.push_back(describe_entry(entry_key(key, i), member[i]));
+      }
+      return schemas;
+    };
+    field.resize = [&member, entries = field.entries](std::size_t count) {
+      member.assign(count, S{});
+      return entries();
+    };
+    schema.fields.push_back(std::move(field));
+  }
+
   void enter(std::string key, std::string_view help) {
     schema.sections.push_back({std::move(key), std::string(help)});
   }
   void check(bool /*condition*/, std::string_view /*key*/, std::string_view /*problem*/) {}
 
   Schema schema;
+
+ private:
+  template <class S>
+  static Schema describe_entry(const std::string& key, S& settings) {
+    Describer describer;
+    describer.section(key, settings, "");
+    return std::move(describer.schema);
+  }
 };
 
 class Checker : public SectionWalker<Checker> {
  public:
   template <class T, class... Constraints>
   void field(std::string_view, T&, std::string_view, const Constraints&...) {}
+  template <class S, class... Constraints>
+  void list(std::string_view key, std::vector<S>& member, std::string_view help,
+            const Constraints&...) {
+    for (std::size_t i = 0; i < member.size(); ++i) section(entry_key(key, i), member[i], help);
+  }
   void enter(const std::string& /*key*/, std::string_view /*help*/) {}
   void check(bool condition, std::string_view key, std::string_view problem) {
     if (!condition) problems.push_back({path(key), std::string(problem)});
@@ -248,7 +308,10 @@ std::vector<Problem> broken_rules(T& settings) {
   return std::move(checker.problems);
 }
 
-// Assigns, or throws Error "NAME (WHERE): expected ..., got ...".
+// Throws Error "NAME (WHERE): expected ..., got ...".
+[[noreturn]] void fail_value(const Field& field, const Value& value, std::string_view name,
+                             std::string_view where);
+// Assigns, or fails so.
 void assign_or_fail(const Field& field, const Value& value, std::string_view name,
                     std::string_view where);
 

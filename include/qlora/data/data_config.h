@@ -3,6 +3,7 @@
 
 #include "qlora/base/constraints.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -82,10 +83,32 @@ constexpr std::array<EnumName<TrainOnEos>, 4> enum_names(TrainOnEos /*tag*/) {
            {TrainOnEos::None, "none"}}};
 }
 
+// An entry of data.train or data.validation.
+struct SourceConfig {
+  std::string path;
+  double weight = 1.0;
+  // Nothing: as data.format and data.template say.
+  std::optional<DataFormat> format;
+  std::optional<std::string> prompt_template;
+
+  template <class V>
+  void visit(V&& v) {
+    v.field("path", path,
+            "a file (JSON, JSONL, CSV, TSV, text, also .gz and .zst; Parquet), a directory or a "
+            "pattern",
+            Required{}, Positional{});
+    v.field("weight", weight,
+            "how many times an epoch of training has the source; 0.5: a random half of it",
+            at_least(0));
+    v.field("format", format, "columns of a row of this source, in place of data.format");
+    v.field("template", prompt_template,
+            "a prompt for this source, in place of data.template; an empty text: none");
+  }
+};
+
 struct DataConfig {
-  StringOrList train;
-  std::vector<double> weights;
-  std::optional<StringOrList> validation;
+  std::vector<SourceConfig> train;
+  std::vector<SourceConfig> validation;
   double validation_split = 0.0;
   DataFormat format = DataFormat::Auto;
   std::optional<std::string> prompt_template;
@@ -103,33 +126,25 @@ struct DataConfig {
   bool packing = false;
   std::optional<std::string> cache_dir;
 
-  std::size_t train_sources() const {
-    const auto* list = std::get_if<std::vector<std::string>>(&train);
-    return list == nullptr ? 1 : list->size();
-  }
-
   template <class V>
   void visit(V&& v) {
-    v.field("train", train,
-            "training samples: a file (JSON, JSONL, CSV, TSV, text, also .gz and .zst; Parquet), a "
-            "directory, a pattern, or a list of these",
-            Required{});
-    v.field("weights", weights,
-            "how many times an epoch has each source of train; 0.5: a random half of it; empty: "
-            "once each",
-            at_least(0));
-    v.check(weights.empty() || weights.size() == train_sources(), "weights",
-            "expected as many numbers as data.train has entries");
-    v.field("validation", validation, "the same as train for evaluation; null is none");
+    v.list("train", train,
+           "sources of training samples: the path of one, [a.jsonl, b.csv], or with more about a "
+           "source, [a.jsonl, {path: b.csv, weight: 2, format: question_answer}]",
+           Required{});
+    v.list("validation", validation, "the same as train for evaluation, without weights");
+    v.check(std::ranges::all_of(validation, [](const auto& source) { return source.weight == 1; }),
+            "validation", "a source has a weight; what is evaluated on counts once");
     v.field("validation_split", validation_split,
             "share of the training samples that is kept for evaluation instead",
             fraction_below_one());
-    v.check(!(validation && validation_split > 0), "validation_split",
+    v.check(validation.empty() || validation_split == 0, "validation_split",
             "validation and validation_split are both set; expected one of them at most");
-    v.field("format", format, "columns of a row");
+    v.field("format", format, "columns of a row, where its source says nothing else");
     v.field("template", prompt_template,
             "a prompt in place of the chat template: alpaca, dolly, or a text with {columns}, "
-            "learned from the last one on or between {% generation %} and {% endgeneration %}");
+            "learned from the last one on or between {% generation %} and {% endgeneration %}; "
+            "where the source says nothing else");
     v.field("chat_template", chat_template,
             "in place of the model's own: chatml, llama-2, llama-3, llama-3.1, mistral, qwen, "
             "qwen-3, gemma, phi-3, exaone-3.5, exaone-4, a file of Jinja, or Jinja itself");

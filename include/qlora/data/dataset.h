@@ -21,7 +21,8 @@
 //   text               text: all of it is learned, as it is, with EOS.
 //   tokens             input_ids, optional labels (-100: not learned; not shifted).
 //   classification     text and label: checked, but a language model does not learn from them.
-// With data.template the row's columns go into that text, whatever their format.
+// With data.template the row's columns go into that text, whatever their format. A source may have
+// a format and a template of its own.
 //
 // Learned is what the assistant says and the special token that ends it, nothing else: not the
 // line end behind that token, not the prompt, not an answer that says nothing or whose message has
@@ -48,9 +49,9 @@ struct SkippedRows {
 
 // What became of the rows of one source: an entry of data.train or data.validation.
 struct SourceStats {
-  std::string name;     // as written
-  std::string formats;  // "messages"; "messages, text" where its files differ
-  std::int64_t files = 0;
+  std::string name;        // as written
+  std::string formats;     // "messages"; "messages, text" where its files differ
+  std::int64_t files = 0;  // that were read
   std::int64_t rows = 0;
   std::int64_t samples = 0;
   std::int64_t tokens = 0;
@@ -65,7 +66,7 @@ struct SourceStats {
   std::int64_t without_end = 0;     // no special token ends the answer: the model learns no end
   std::int64_t calls_left_out = 0;  // samples with tool calls that the chat template does not write
   std::int64_t held_out = 0;        // samples that data.validation_split took
-  std::int64_t per_epoch = 0;       // samples of an epoch, by data.weights
+  std::int64_t per_epoch = 0;       // samples of an epoch, by the source's weight
   std::vector<SkippedRows> skipped;
 
   bool operator==(const SourceStats&) const = default;

@@ -31,7 +31,7 @@ struct SpecialTokenUse {
   std::int64_t learned = 0;  // of these
 };
 
-// What a walk over the samples of a source finds. Copies by data.weights do not count.
+// What a walk over the samples of a source finds. Copies by its weight do not count.
 struct SourceFindings {
   std::int64_t duplicates = 0;  // samples with the ids and labels of an earlier one of any source
   std::vector<SpecialTokenUse> special_tokens;  // by id

@@ -6,6 +6,7 @@
 #include "qlora/base/json.h"
 #include "qlora/text/tokenizer.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,6 +18,10 @@ namespace qlora::text {
 // The file beside a tokenizer that holds its chat template; an adapter may have one of its own.
 inline constexpr const char* kChatTemplateFile = "chat_template.jinja";
 
+// The most work of one render, in steps: statements, rounds of loops, items made and bytes written
+// or read cost some. About a second; a real render takes some thousand steps.
+inline constexpr std::size_t kMaxRenderSteps = 10'000'000;
+
 struct RenderOptions {
   // End with what introduces the assistant's next answer.
   bool add_generation_prompt = false;
@@ -26,6 +31,9 @@ struct RenderOptions {
   Json tools;
   // Further variables of the template by name ("enable_thinking": false); an object or null.
   Json extra;
+  // The steps that are left to several renders, each of which takes its own off; null: this one has
+  // kMaxRenderSteps to itself.
+  std::size_t* steps_left = nullptr;
 };
 
 // Options with the special tokens that the tokenizer names.

@@ -16,6 +16,7 @@ struct StepReport {
   double learning_rate = 0;
   double gradient_norm = 0;  // before clipping
   double tokens_per_second = 0;
+  double data_wait_seconds = 0;   // for batches, since the last report
   std::int64_t memory_bytes = 0;  // peak so far
   double seconds_left = 0;
 };

@@ -102,6 +102,7 @@ class Trainer {
     std::int64_t tokens = 0;
     double loss = 0;
     double seconds = 0;
+    double data_wait = 0;  // of these, for batches; with those of an update that is queued already
   } since_;
   double run_seconds_ = 0;
   std::int64_t run_updates_ = 0;

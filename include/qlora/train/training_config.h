@@ -76,7 +76,7 @@ struct TrainingConfig {
   bool deterministic = false;
   bool group_by_length = false;
   std::optional<double> neftune_noise_alpha;
-  std::int64_t dataloader_num_workers = 0;
+  std::int64_t dataloader_num_workers = 1;
   double logging_steps = 10;
   IntervalStrategy save_strategy = IntervalStrategy::Steps;
   double save_steps = 500;
@@ -164,7 +164,9 @@ struct TrainingConfig {
             "on the fused path: the same bits in every run, for slower attention and products");
     v.field("group_by_length", group_by_length, "batch samples of similar length");
     v.field("dataloader_num_workers", dataloader_num_workers,
-            "threads that prepare batches ahead; 0 prepares them in place", Range{0, 256});
+            "threads that prepare batches ahead, so that no device waits for them; 0 prepares "
+            "them in place (data_wait_seconds in metrics.jsonl says how long training waited)",
+            Range{0, 256});
   }
 
   template <class V>
