@@ -41,6 +41,20 @@ Value message_value(const Json& message, Origin origin) {
   return Value::dict(std::move(pairs));
 }
 
+// Data and templates know a message's thoughts by several names; filled in are the two that
+// templates read (transformers 5, utils/chat_template_utils.py).
+Json with_thoughts(Json message) {
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    const Json* const found = json_find(message, name);
+    if (found == nullptr || found->is_null()) continue;
+    const Json thoughts = *found;
+    if (!message.contains("thinking")) message["thinking"] = thoughts;
+    message["reasoning_content"] = thoughts;
+    break;
+  }
+  return message;
+}
+
 Value messages_value(const Json& messages, const std::string& where) {
   if (!messages.is_array()) fail("{}: expected a list of messages", where);
   if (messages.size() > kMaxMessages) {
@@ -49,7 +63,7 @@ Value messages_value(const Json& messages, const std::string& where) {
   jinja::Items items;
   for (const Json& message : messages) {
     if (!message.is_object()) fail("{}: a message is not an object", where);
-    items.push_back(message_value(message, static_cast<Origin>(items.size() + 1)));
+    items.push_back(message_value(with_thoughts(message), static_cast<Origin>(items.size() + 1)));
   }
   return Value::list(std::move(items));
 }

@@ -107,6 +107,20 @@ TEST(ChatTemplate, RoleWithOtherCharactersIsNotTheTemplatesWord) {
   EXPECT_EQ(origins("[|{{ messages[0].role }}|]", messages), "..000000..");
 }
 
+TEST(ChatTemplate, ThoughtsGoByAnyOfTheirNames) {
+  const auto both =
+      ChatTemplate::parse("{{ messages[0].thinking }}|{{ messages[0].reasoning_content }}", "test");
+  const auto rendered = [&](Json message) {
+    message["role"] = "assistant";
+    return both.render(Json::array({message}), {});
+  };
+  EXPECT_EQ(rendered({{"reasoning", "hm"}}), "hm|hm");
+  EXPECT_EQ(rendered({{"thinking", "hm"}}), "hm|hm");
+  EXPECT_EQ(rendered({{"thinking", "a"}, {"reasoning_content", "b"}}), "a|b");
+  EXPECT_EQ(rendered({{"thinking", nullptr}, {"reasoning", "c"}}), "None|c");
+  EXPECT_EQ(rendered({{"content", "x"}}), "|");
+}
+
 TEST(ChatTemplate, ToolsAreNobodysMessage) {
   RenderOptions options;
   options.tools = Json::array({Json{{"name", "f<|x|>"}}});
