@@ -27,6 +27,20 @@ std::pair<std::size_t, std::int64_t> said_before(const Rendered& rendered, std::
   return last;
 }
 
+std::string_view text_of(const Rendered& rendered, const text::RenderedPart& part) {
+  return std::string_view(rendered.text)
+      .substr(part.range.begin, part.range.end - part.range.begin);
+}
+
+// All that came from the message.
+std::string words_of(const Rendered& rendered, std::int64_t message) {
+  std::string words;
+  for (const text::RenderedPart& part : rendered.parts) {
+    if (part.message == message) words += text_of(rendered, part);
+  }
+  return words;
+}
+
 std::size_t later_byte(const Rendered& whole, std::int64_t message, std::size_t from) {
   for (const text::RenderedPart& part : whole.parts) {
     if (part.message > message && part.range.begin >= from) return part.range.begin;
@@ -115,7 +129,7 @@ Labeller::Labeller(const text::Tokenizer& tokenizer, LabelOptions options)
   if (answer == nullptr) return;
   const std::string_view tail = std::string_view(rendered->text).substr(answer->range.end);
   if (const auto mark = find_special(tail)) {
-    turn_end_ = tail.substr(mark->begin, mark->end - mark->begin);
+    turn_end_ = tail.substr(mark->begin, run_of_specials(tail.substr(mark->begin)));
   }
 }
 
@@ -168,8 +182,18 @@ std::optional<TextRange> Labeller::find_special(std::string_view text) const {
   return range;
 }
 
-// The end of the turn in what the template wrote behind an answer: the token that ends plain
-// answers, as others before it may end a tool call, or any special token; empty where there is
+// Bytes of the special tokens that a text starts with.
+std::size_t Labeller::run_of_specials(std::string_view text) const {
+  std::size_t end = 0;
+  for (auto next = find_special(text); next && next->begin == 0;) {
+    end += next->end;
+    next = find_special(text.substr(end));
+  }
+  return end;
+}
+
+// The end of the turn in what the template wrote behind an answer: the tokens that end plain
+// answers, as others before them may end a tool call, or any special token; empty where there is
 // none.
 TextRange Labeller::find_end_mark(std::string_view text) const {
   const std::size_t found = turn_end_.empty() ? std::string_view::npos : text.find(turn_end_);
@@ -226,8 +250,15 @@ std::optional<Labeller::Answer> Labeller::find_answer(Work& work, std::size_t me
       start && whole.text.starts_with(start->text) && start->text.size() >= answer.end
           ? start->text.size()
           : later_byte(whole, number, answer.end);
+  const std::string words = start ? words_of(*start, number) : "";
+  std::size_t spoken = 0;
   for (const text::RenderedPart& said : whole.parts) {
-    if (said.message == number && said.range.end <= limit) answer.end = said.range.end;
+    if (said.message != number || said.range.end > limit) continue;
+    // With a tool's reply a template may write the name of the call again.
+    const std::size_t found = words.find(text_of(whole, said), spoken);
+    if (start && found == std::string::npos && said.range.begin >= answer.end) break;
+    if (found != std::string::npos) spoken = found + said.range.end - said.range.begin;
+    answer.end = said.range.end;
   }
   const TextRange mark =
       find_end_mark(std::string_view(whole.text).substr(answer.end, limit - answer.end));

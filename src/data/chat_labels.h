@@ -65,6 +65,7 @@ class Labeller {
   std::size_t header_end(const text::Rendered& whole, std::int64_t message,
                          const std::optional<text::Rendered>& prompt, std::size_t first) const;
   std::optional<text::TextRange> find_special(std::string_view text) const;
+  std::size_t run_of_specials(std::string_view text) const;
   text::TextRange find_end_mark(std::string_view text) const;
   void add_other_ends(LabelledText& labelled) const;
 
@@ -73,7 +74,7 @@ class Labeller {
   std::unique_ptr<const text::ChatTemplate> template_;  // null where the model has none
   const PromptTemplate instruction_template_;           // where the model has none
   std::vector<std::string> special_texts_;
-  std::string turn_end_;  // the special token that ends a plain answer; empty where none does
+  std::string turn_end_;  // the special tokens that end a plain answer; empty where none do
 };
 
 }  // namespace qlora::data

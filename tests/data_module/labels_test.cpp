@@ -195,6 +195,38 @@ TEST(Labels, ThoughtsThatAreRenderedAreLearned) {
   EXPECT_EQ(learned(sample, tokenizer), std::vector<std::string>{"<think></think>a<|im_end|>"});
 }
 
+// As gpt-oss and Gemma do.
+TEST(Labels, AToolsReplyThatNamesTheCallIsNotLearned) {
+  const FakeTokenizer tokenizer(
+      "{% set ns = namespace(name='') %}{% for m in messages %}{% if m.tool_calls %}"
+      "A:{{ m.content if loop.last else '' }}{{ m.tool_calls[0].function.name }}<|im_end|>"
+      "{% set ns.name = m.tool_calls[0].function.name %}{% elif m.role == 'tool' %}"
+      "{{ ns.name }}:{{ m.content }}<|im_end|>{% else %}"
+      "{{ m.role[0] | upper }}:{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+      "{% if add_generation_prompt %}A:{% endif %}");
+  const Sample sample = encode(tokenizer, conversation(R"([
+      {"role": "user", "content": "q"},
+      {"role": "assistant", "content": "Let me see",
+       "tool_calls": [{"function": {"name": "look", "arguments": {}}}]},
+      {"role": "tool", "content": "1"}, {"role": "assistant", "content": "a"}])"));
+  EXPECT_EQ(tokenizer.decode(sample.ids),
+            "U:q<|im_end|>A:look<|im_end|>look:1<|im_end|>A:a<|im_end|>");
+  EXPECT_EQ(learned(sample, tokenizer),
+            (std::vector<std::string>{"look<|im_end|>", "a<|im_end|>"}));
+}
+
+// As Command R7B does.
+TEST(Labels, AllTokensThatEndATurnAreLearned) {
+  const FakeTokenizer tokenizer(
+      "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+      "{% if m.role == 'assistant' %}<|im_end|>{% endif %}</s>{% endfor %}"
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
+  const Sample sample = encode(tokenizer, conversation(kTwoTurns));
+  for (const std::string& text : learned(sample, tokenizer)) {
+    EXPECT_TRUE(text.ends_with("<|im_end|></s>")) << text;
+  }
+}
+
 TEST(Labels, ATemplateWithoutEndTokenIsNoticed) {
   const FakeTokenizer tokenizer(
       "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
