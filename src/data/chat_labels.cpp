@@ -56,6 +56,12 @@ bool writes_calls(std::string_view said, const Json& message) {
          });
 }
 
+bool has_words(const Json& message) {
+  const Json* const content = json_find(message, "content");
+  return content != nullptr && content->is_string() &&
+         content->get_ref<const std::string&>().find_first_not_of(" \t\r\n") != std::string::npos;
+}
+
 // Ascending, and joined where a template writes one turn inside another.
 std::vector<TextRange> disjoint(std::vector<TextRange> ranges) {
   std::ranges::sort(ranges, {}, &TextRange::begin);
@@ -234,6 +240,7 @@ std::optional<Labeller::Answer> Labeller::find_answer(Work& work, std::size_t me
                                                       const Rendered& whole) const {
   const auto number = static_cast<std::int64_t>(message);
   const text::RenderedPart* const part = first_part(whole, number);
+  if (part == nullptr && has_words(work.conversation.messages[message])) return std::nullopt;
   const auto prompt = render_start(work, message, true);
   Answer answer;
   if (prompt && whole.text.starts_with(prompt->text) &&

@@ -195,6 +195,15 @@ TEST(Labels, ThoughtsThatAreRenderedAreLearned) {
   EXPECT_EQ(learned(sample, tokenizer), std::vector<std::string>{"<think></think>a<|im_end|>"});
 }
 
+// Of templates for lists of texts and images, say: the model would learn to end at once.
+TEST(Labels, AnAnswerThatTheTemplateLeavesOutIsNotLearned) {
+  const FakeTokenizer tokenizer(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is not string %}"
+      "{{ m.content }}{% endif %}<|im_end|>{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  EXPECT_TRUE(learned(encode(tokenizer, conversation(kTwoTurns)), tokenizer).empty());
+}
+
 // As gpt-oss and Gemma do.
 TEST(Labels, AToolsReplyThatNamesTheCallIsNotLearned) {
   const FakeTokenizer tokenizer(
