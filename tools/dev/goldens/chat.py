@@ -13,9 +13,12 @@ import json
 import pathlib
 import re
 
+import tiktoken
 from jinja2.exceptions import TemplateError
 from mistral_common.protocol.instruct import request, validator
 from mistral_common.tokens.tokenizers import mistral as mistral_tokenizers
+from sentencepiece import SentencePieceProcessor
+from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Tokenizer
 from transformers.utils import chat_template_utils
 
@@ -274,11 +277,11 @@ def spelled(pieces_of_text):
     return whole.replace("\u2581", " ")
 
 
-def segment_ids(tokenizer, text, ranges):
+def segment_ids(encode, text, ranges):
     """The ids of each piece on its own, as the model meets the start of an answer."""
     ids, labels = [], []
     for part, learned in pieces(text, ranges):
-        new = tokenizer.encode(part, add_special_tokens=False).ids
+        new = encode(part)
         ids += new
         labels += new if learned else [-100] * len(new)
     return ids, labels
@@ -297,29 +300,77 @@ def values_of(convert, row):
     return values["messages"], values.get("tools")
 
 
+class Tiktoken:
+    """Meta's tokenizer of Llama 3: llama/tokenizer.py of https://github.com/meta-llama/llama3."""
+
+    PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+               r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+    def __init__(self, path):
+        ranks = load_tiktoken_bpe(str(path))
+        reserved = (f"<|reserved_special_token_{i}|>" for i in range(251))
+        named = {0: "<|begin_of_text|>", 1: "<|end_of_text|>", 6: "<|start_header_id|>",
+                 7: "<|end_header_id|>", 9: "<|eot_id|>"}
+        specials = {named.get(i) or next(reserved): len(ranks) + i for i in range(256)}
+        self.encoding = tiktoken.Encoding("llama-3", pat_str=self.PATTERN, mergeable_ranks=ranks,
+                                          special_tokens=specials)
+
+    def __call__(self, text):
+        return self.encoding.encode(text, allowed_special="all")
+
+
+def by_tokenizers(path):
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def llama_2_ids(tokenizer, messages):
+    """Each question and its answer at once, as llama/generation.py of Llama 2 encodes them."""
+    ids, labels = [], []
+    for turn in llama_2(messages, None).removeprefix("<s>").split("<s>"):
+        turn = turn.removesuffix("</s>")
+        answer = len((turn[:turn.rindex("[/INST]")] + "[/INST]").encode())
+        tokens = tokenizer.encode(turn, return_type="proto").pieces
+        ids += [tokenizer.bos_id(), *(t.id for t in tokens), tokenizer.eos_id()]
+        labels += [-100, *(t.id if t.begin >= answer else -100 for t in tokens),
+                   tokenizer.eos_id()]
+    return ids, labels
+
+
 def make_ids(options, known, rows):
     """Per tokenizer at hand and file: the rows' ids and labels."""
+    folder = options.data / "tokenizers"
     result = {}
-    for folder, name in (("exaone-3.5", "exaone-3.5"), ("qwen2", "qwen"), ("smollm2", "chatml")):
-        write, pattern, end = known[name]
-        path = options.data / "tokenizers" / folder / "tokenizer.json"
-        tokenizer = Tokenizer.from_file(str(path))
-        for file, dialogues in rows.items():
-            result.setdefault(folder, {"chat_template": name, "files": {}})["files"][file] = [
-                entry_of_ids(*segment_ids(
-                    tokenizer, text, learned_ranges(text, pattern, end, tools)))
-                for text, tools in ((write(*values), values[1]) for values in dialogues)]
+
+    def add(tokenizer, name, file, entries, **more):
+        of_file = result.setdefault(tokenizer, {"chat_template": name, "files": {}, **more})
+        of_file["files"][file] = [entry_of_ids(*e) for e in entries]
+
+    llama_3 = Tiktoken(folder / "llama-3" / "tokenizer.model")
+    sentencepieces = SentencePieceProcessor(model_file=str(folder / "llama-2" / "tokenizer.model"))
     for file, dialogues in rows.items():
+        for tokenizer, name, encode in (
+                ("exaone-3.5", "exaone-3.5", by_tokenizers(folder / "exaone-3.5/tokenizer.json")),
+                ("qwen2", "qwen", by_tokenizers(folder / "qwen2/tokenizer.json")),
+                ("smollm2", "chatml", by_tokenizers(folder / "smollm2/tokenizer.json")),
+                ("llama-3", "llama-3", llama_3)):
+            write, pattern, end = known[name]
+            texts = [(write(*values).replace(TOKENS["bos_token"], "<|begin_of_text|>"), values[1])
+                     for values in dialogues]
+            add(tokenizer, name, file,
+                [segment_ids(encode, text, learned_ranges(text, pattern, end, tools))
+                 for text, tools in texts])
+        if all(marked(known["llama-2"], *values) for values in dialogues):
+            add("llama-2", "llama-2", file,
+                [llama_2_ids(sentencepieces, messages) for messages, _ in dialogues])
         if any(tools for _, tools in dialogues):
             continue
         entries = []
         for messages, _ in dialogues:
             ids, labels, text = mistral_ids(messages)
             assert spelled(text) == mistral(messages, None), (file, spelled(text))
-            entries.append(entry_of_ids(ids, labels))
-        result.setdefault("mistral-v3", {"chat_template": "mistral", "files": {},
-                                         "tokenizer_config": {"legacy": False}})[
-            "files"][file] = entries
+            entries.append((ids, labels))
+        add("mistral-v3", "mistral", file, entries, tokenizer_config={"legacy": False})
     return result
 
 
