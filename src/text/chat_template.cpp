@@ -41,18 +41,21 @@ Value message_value(const Json& message, Origin origin) {
   return Value::dict(std::move(pairs));
 }
 
-// Data and templates know a message's thoughts by several names; filled in are the two that
-// templates read (transformers 5, utils/chat_template_utils.py).
-Json with_thoughts(Json message) {
+// Data and templates know a message's thoughts by several names; null without any.
+const Json* thoughts_of(const Json& message) {
   for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
     const Json* const found = json_find(message, name);
-    if (found == nullptr || found->is_null()) continue;
-    const Json thoughts = *found;
-    if (!message.contains("thinking")) message["thinking"] = thoughts;
-    message["reasoning_content"] = thoughts;
-    break;
+    if (found != nullptr && !found->is_null()) return found;
   }
-  return message;
+  return nullptr;
+}
+
+// With the two names that templates read (transformers 5, utils/chat_template_utils.py).
+Json with_thoughts(const Json& message, const Json& thoughts) {
+  Json named = message;
+  if (!named.contains("thinking")) named["thinking"] = thoughts;
+  named["reasoning_content"] = thoughts;
+  return named;
 }
 
 Value messages_value(const Json& messages, const std::string& where) {
@@ -63,7 +66,10 @@ Value messages_value(const Json& messages, const std::string& where) {
   jinja::Items items;
   for (const Json& message : messages) {
     if (!message.is_object()) fail("{}: a message is not an object", where);
-    items.push_back(message_value(with_thoughts(message), static_cast<Origin>(items.size() + 1)));
+    const auto origin = static_cast<Origin>(items.size() + 1);
+    const Json* const thoughts = thoughts_of(message);
+    items.push_back(thoughts == nullptr ? message_value(message, origin)
+                                        : message_value(with_thoughts(message, *thoughts), origin));
   }
   return Value::list(std::move(items));
 }

@@ -12,6 +12,10 @@ namespace {
 // logits and one 16-bit or float32 copy.
 constexpr std::int64_t kLogitRows = 256;
 
+std::int64_t logit_bytes(const io::ModelConfig& model, std::int64_t tokens, std::int64_t element) {
+  return std::min(tokens, kLogitRows) * model.vocab_size * (4 + element);
+}
+
 // Elements that autograd keeps for one token of one decoder block: inputs and outputs of the norms
 // and residual sums (8 d), q, k, v before and after the rotation, the attention's output twice, and
 // gate, up, silu(gate) and their product.
@@ -46,7 +50,7 @@ std::vector<MemoryItem> estimate_memory(const RunConfig& config, const io::Model
           {"optimizer state", optimizer_bytes(config.training.optim, parameters.trainable)},
           {"activations kept", kept},
           {"one block at work", block + scratch},
-          {"logits of a chunk", std::min(tokens, kLogitRows) * model.vocab_size * (4 + element)}};
+          {"logits of a chunk", logit_bytes(model, tokens, element)}};
 }
 
 std::int64_t evaluation_bytes(const io::ModelConfig& model, const data::LargestBatch& batch,
@@ -61,7 +65,7 @@ std::int64_t evaluation_bytes(const io::ModelConfig& model, const data::LargestB
   const std::int64_t widest = std::max(3 * q + 4 * kv, 4 * model.intermediate_size);
   const std::int64_t weight = model.hidden_size * model.intermediate_size;
   return (tokens * (3 * model.hidden_size + widest) + weight) * element +
-         std::min(tokens, kLogitRows) * model.vocab_size * (4 + element);
+         logit_bytes(model, tokens, element);
 }
 
 std::int64_t memory_sum(const std::vector<MemoryItem>& items) {

@@ -24,7 +24,7 @@
 // With data.template the row's columns go into that text, whatever their format. A source may have
 // a format and a template of its own.
 //
-// Learned is what the assistant says and the special token that ends it, nothing else: not the
+// Learned is what the assistant says and the special tokens that end it, nothing else: not the
 // line end behind that token, not the prompt, not an answer that says nothing or whose message has
 // "weight": 0 or "train": false. data.train_on_inputs, train_on_eos and mask_history change that.
 
