@@ -71,7 +71,7 @@ struct DecodeUnits {
 #pragma unroll
     for (int k = 0; k < kUnitsPerThread; ++k) {
       const std::uint32_t unit = first + k * kThreads;
-      if (unit < units) loaded[k] = load_unit<T, std::uint32_t>(part.source, unit);
+      if (unit < units) loaded[k] = load_unit<T>(part.source, unit);
     }
     if (fresh) fill(part.source, tables);
 #pragma unroll

@@ -22,6 +22,8 @@ void check_range(std::int64_t begin, std::int64_t end, std::int64_t block) {
   QLORA_ASSERT(0 <= begin && begin <= end && begin % block == 0);
 }
 
+void check_count(std::int64_t count, std::int64_t most) { QLORA_ASSERT(count <= most); }
+
 void check_dropout_rate(float p) { QLORA_ASSERT(p >= 0 && p < 1); }
 
 void check_alignment(const void* pointer, std::size_t bytes) {

@@ -10,6 +10,7 @@ namespace qlora::kernels {
 void check_block_size(std::int64_t block);
 // [begin, end) of dequantize_4bit.
 void check_range(std::int64_t begin, std::int64_t end, std::int64_t block);
+void check_count(std::int64_t count, std::int64_t most);
 void check_dropout_rate(float p);
 void check_alignment(const void* pointer, std::size_t bytes);
 // Rows of `cols` elements that do not overlap.

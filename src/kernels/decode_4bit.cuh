@@ -14,7 +14,7 @@ struct FourBit {
   QuantType type;
   const std::uint8_t* packed;
   Absmax absmax;
-  std::int64_t first_block;
+  std::uint32_t first_block;
   int block_shift;  // log2 of the block size
 };
 
@@ -23,7 +23,7 @@ inline FourBit make_four_bit(QuantType type, const std::uint8_t* packed, const A
   return {.type = type,
           .packed = packed + begin / 2,
           .absmax = absmax,
-          .first_block = begin / block,
+          .first_block = static_cast<std::uint32_t>(begin / block),
           .block_shift = std::countr_zero(static_cast<std::uint64_t>(block))};
 }
 
@@ -56,12 +56,11 @@ struct CodedUnit {
   float absmax;              // of the block, or of its nested block
 };
 
-// `Index`: 32 bits cost a third of the instructions of 64, and suffice for a matrix.
-template <class T, class Index>
-__device__ CodedUnit<T> load_unit(const FourBit& source, Index unit) {
+// Indices of 32 bits cost a third of the instructions of 64.
+template <class T>
+__device__ CodedUnit<T> load_unit(const FourBit& source, std::uint32_t unit) {
   constexpr int kUnitShift = kUnit<T> == 8 ? 3 : 2;
-  const Index block =
-      static_cast<Index>(source.first_block) + (unit >> (source.block_shift - kUnitShift));
+  const std::uint32_t block = source.first_block + (unit >> (source.block_shift - kUnitShift));
   const bool nested = source.absmax.codes != nullptr;
   return {.codes = reinterpret_cast<const CodeWord<T>*>(source.packed)[unit],
           .absmax_code = nested ? source.absmax.codes[block] : std::uint8_t{0},

@@ -21,6 +21,7 @@ void dequantize_absmax(const Absmax& absmax, std::int64_t blocks, float* out, St
 }  // namespace cpu
 
 // All pointers, those of `absmax` too, are device memory; out is 16-byte aligned, packed 4-byte.
+// `end` is at most 2^33.
 namespace cuda {
 
 void dequantize_4bit(QuantType type, const std::uint8_t* packed, const Absmax& absmax,
