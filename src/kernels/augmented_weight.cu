@@ -10,8 +10,8 @@ namespace qlora::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kUnitsPerThread = 4;
-constexpr int kBlocksPerProcessor = 8;
+constexpr int kUnitsPerThread = 2;
+constexpr int kBlocksPerProcessor = 16;
 
 // n / divisor for n below 2^31 by one multiplication (Warren, Hacker's Delight, 10-9).
 class Divisor {
