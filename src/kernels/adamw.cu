@@ -28,15 +28,20 @@ __device__ const Tables tables_in_memory = {kSignedMap, kUnsignedMap, kSignedFin
                                             kUnsignedFinder};
 
 // A warp's 256 elements of a tensor, of which `count` exist. A lane has four from 4 * lane and four
-// from 128 + 4 * lane.
+// from 128 + 4 * lane. kWide: all exist, and are read and written four at a time.
+template <bool kWide>
 struct Run {
   const AdamWTensor& tensor;
   std::int64_t start;
   int count;
-
-  __device__ bool whole() const { return count == kAdamWBlock; }
-  __device__ bool wide() const { return tensor.aligned && whole(); }
 };
+
+// What a pointer read from a table leaves open: it is to global memory.
+template <class T>
+__device__ T* global(T* pointer) {
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
+}
 
 __device__ int place_of(int k) {
   return 4 * static_cast<int>(threadIdx.x % kWarp) + k % 4 + k / 4 * (kAdamWBlock / 2);
@@ -71,32 +76,30 @@ __device__ void assign(T& target, float value) {
 }
 
 // The lane's elements of `all`, 0 where there is none.
-template <class T, class V>
-__device__ void load(const Run& run, const T* all, V (&values)[kPerLane]) {
-  const T* x = all + run.start;
+template <class T, bool kWide, class V>
+__device__ void load(const Run<kWide>& run, const void* all, V (&values)[kPerLane]) {
+  const T* x = global(static_cast<const T*>(all) + run.start);
+  if constexpr (kWide) {
 #pragma unroll
-  for (int k = 0; k < kPerLane; k += 4) {
-    if (run.wide()) {
-      load4(x + place_of(k), values + k);
-    } else {
-      for (int i = k; i < k + 4; ++i) {
-        values[i] = place_of(i) < run.count ? widened(x[place_of(i)]) : V{0};
-      }
+    for (int k = 0; k < kPerLane; k += 4) load4(x + place_of(k), values + k);
+  } else {
+#pragma unroll
+    for (int k = 0; k < kPerLane; ++k) {
+      values[k] = place_of(k) < run.count ? widened(x[place_of(k)]) : V{0};
     }
   }
 }
 
-template <class T, class V>
-__device__ void store(const Run& run, const V (&values)[kPerLane], T* all) {
-  T* x = all + run.start;
+template <class T, bool kWide, class V>
+__device__ void store(const Run<kWide>& run, const V (&values)[kPerLane], void* all) {
+  T* x = global(static_cast<T*>(all) + run.start);
+  if constexpr (kWide) {
 #pragma unroll
-  for (int k = 0; k < kPerLane; k += 4) {
-    if (run.wide()) {
-      store4(values + k, x + place_of(k));
-    } else {
-      for (int i = k; i < k + 4; ++i) {
-        if (place_of(i) < run.count) assign(x[place_of(i)], values[i]);
-      }
+    for (int k = 0; k < kPerLane; k += 4) store4(values + k, x + place_of(k));
+  } else {
+#pragma unroll
+    for (int k = 0; k < kPerLane; ++k) {
+      if (place_of(k) < run.count) assign(x[place_of(k)], values[k]);
     }
   }
 }
@@ -144,79 +147,97 @@ struct Range {
   }
 };
 
+// The codes of moments, and their largest magnitude, which becomes their scale.
 template <int kZero>
-__device__ void store_moments(const Run& run, const float (&values)[kPerLane],
-                              const CodeFinder<kZero>& finder, void* all_codes, float* all_absmax) {
+__device__ float encode(const float (&values)[kPerLane], const CodeFinder<kZero>& finder,
+                        int (&codes)[kPerLane]) {
   float largest = 0;
+#pragma unroll
   for (const float value : values) largest = fmaxf(largest, fabsf(value));
   largest = warp_largest(largest);
-  if (threadIdx.x % kWarp == 0) all_absmax[run.start / kAdamWBlock] = largest;
-  float relative[kPerLane];
+  const auto find = [&](const auto& relative) {
+#pragma unroll
+    for (int k = 0; k < kPerLane; ++k)
+      codes[k] = finder.moment_code(values[k], relative(values[k]));
+  };
   // A remainder may then lose bits to underflow only where the quotient is so small that its code
   // is that of 0.
   if (largest >= 0x1p-78f && largest <= 0x1p125f) {
     const float reciprocal = 1 / largest;
-    for (int k = 0; k < kPerLane; ++k) {
-      relative[k] = Quick::refined(fabsf(values[k]), largest, reciprocal);
-    }
+    find([&](float value) { return Quick::refined(fabsf(value), largest, reciprocal); });
   } else {
-    for (int k = 0; k < kPerLane; ++k) relative[k] = relative_magnitude(values[k], largest);
+    find([&](float value) { return relative_magnitude(value, largest); });
   }
-  int codes[kPerLane];
-#pragma unroll
-  for (int k = 0; k < kPerLane; ++k) codes[k] = finder.moment_code(values[k], relative[k]);
-  store(run, codes, static_cast<std::uint8_t*>(all_codes));
+  return largest;
 }
 
-template <class C>
-__device__ void write_copy(const Run& run, const float (&param)[kPerLane], C* data) {
-  const ComputeCopy& copy = run.tensor.copy;
-  const bool wide = run.whole() && (copy.first | copy.columns | copy.pitch) % 4 == 0 &&
+template <class C, bool kWide>
+__device__ void write_copy(const Run<kWide>& run, const ComputeCopy& copy,
+                           const float (&param)[kPerLane]) {
+  C* data = global(static_cast<C*>(copy.data));
+  const bool wide = kWide && (copy.first | copy.columns | copy.pitch) % 4 == 0 &&
                     reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
+  if (wide) {
 #pragma unroll
-  for (int k = 0; k < kPerLane; k += 4) {
-    float values[4];
-    for (int i = 0; i < 4; ++i) values[i] = param[k + i] * copy.scale;
-    if (wide) {
+    for (int k = 0; k < kPerLane; k += 4) {
+      float values[4];
+      for (int i = 0; i < 4; ++i) values[i] = param[k + i] * copy.scale;
       store4(values, data + copy_index(copy, run.start + place_of(k)));
-    } else {
-      for (int i = 0; i < 4 && place_of(k + i) < run.count; ++i) {
-        data[copy_index(copy, run.start + place_of(k + i))] = from_float<C>(values[i]);
-      }
     }
+    return;
+  }
+  // What a loop that is not unrolled indexes leaves the registers: not so the parameters.
+  float values[kPerLane];
+#pragma unroll
+  for (int k = 0; k < kPerLane; ++k) values[k] = param[k] * copy.scale;
+#pragma unroll 1
+  for (int k = 0; k < kPerLane && place_of(k) < run.count; ++k) {
+    data[copy_index(copy, run.start + place_of(k))] = from_float<C>(values[k]);
   }
 }
 
-__device__ void write_copy(const Run& run, const float (&param)[kPerLane]) {
+template <bool kWide>
+__device__ void write_copy(const Run<kWide>& run, const float (&param)[kPerLane]) {
   const ComputeCopy& copy = run.tensor.copy;
+  if (copy.data == nullptr) return;
   switch (copy.dtype) {
-    case DType::Float16: return write_copy(run, param, static_cast<Float16*>(copy.data));
-    case DType::BFloat16: return write_copy(run, param, static_cast<BFloat16*>(copy.data));
-    default: return write_copy(run, param, static_cast<float*>(copy.data));
+    case DType::Float16: return write_copy<Float16>(run, copy, param);
+    case DType::BFloat16: return write_copy<BFloat16>(run, copy, param);
+    default: return write_copy<float>(run, copy, param);
   }
 }
 
-template <class P>
-__device__ void update_8bit_run(const Run& run, const AdamWScalars& s, const Tables& tables,
-                                const float (&grad)[kPerLane], float (&param)[kPerLane]) {
+template <class P, class G, bool kWide>
+__device__ void update_8bit_run(const Run<kWide>& run, const AdamWScalars& s, float factor,
+                                const Tables& tables) {
   const AdamWTensor& t = run.tensor;
-  int m_codes[kPerLane], v_codes[kPerLane];
-  load(run, static_cast<const std::uint8_t*>(t.m), m_codes);
-  load(run, static_cast<const std::uint8_t*>(t.v), v_codes);
-  const float m_absmax = t.m_absmax[run.start / kAdamWBlock];
-  const float v_absmax = t.v_absmax[run.start / kAdamWBlock];
+  // Not to be read again behind the first store.
+  void* const param_at = t.param;
+  void* const m_at = t.m;
+  void* const v_at = t.v;
+  float* const m_scale = global(t.m_absmax + run.start / kAdamWBlock);
+  float* const v_scale = global(t.v_absmax + run.start / kAdamWBlock);
   const float keep = t.decay ? s.keep : 1;
+  float param[kPerLane], grad[kPerLane];
+  int m_codes[kPerLane], v_codes[kPerLane];
+  load<std::uint8_t>(run, m_at, m_codes);
+  load<std::uint8_t>(run, v_at, v_codes);
+  const float m_absmax = *m_scale;
+  const float v_absmax = *v_scale;
+  load<G>(run, t.grad, grad);
+  load<P>(run, param_at, param);
   float m[kPerLane], v[kPerLane];
   Range range;
 #pragma unroll
   for (int k = 0; k < kPerLane; ++k) {
+    grad[k] *= factor;
     m[k] = tables.signed_map[m_codes[k]] * m_absmax;
     v[k] = tables.unsigned_map[v_codes[k]] * v_absmax;
     advance_8bit(grad[k], m[k], v[k], s);
     range.add(grad[k], m[k], v[k]);
   }
-  const bool quick = run.whole() && range.is_middling(m_absmax, v_absmax, s.eps);
-  if (__all_sync(0xffffffffu, quick)) {
+  const bool quick = range.is_middling(m_absmax, v_absmax, s.eps);
+  if (kWide && __all_sync(0xffffffffu, quick)) {
 #pragma unroll
     for (int k = 0; k < kPerLane; ++k) {
       param[k] = moved_8bit<P>(param[k], m[k], v[k], s, keep, Quick{});
@@ -231,66 +252,76 @@ __device__ void update_8bit_run(const Run& run, const AdamWScalars& s, const Tab
       }
     }
   }
-  store_moments(run, m, tables.signed_finder, t.m, t.m_absmax);
-  store_moments(run, v, tables.unsigned_finder, t.v, t.v_absmax);
-}
-
-template <class P>
-__device__ void update_32bit_run(const Run& run, const AdamWScalars& s,
-                                 const float (&grad)[kPerLane], float (&param)[kPerLane]) {
-  const float keep = run.tensor.decay ? s.keep : 1;
-  float m[kPerLane], v[kPerLane];
-  load(run, static_cast<const float*>(run.tensor.m), m);
-  load(run, static_cast<const float*>(run.tensor.v), v);
-  for (int k = 0; k < kPerLane; ++k) {
-    param[k] = update_32bit<P>(param[k], grad[k], m[k], v[k], s, keep);
-  }
-  store(run, m, static_cast<float*>(run.tensor.m));
-  store(run, v, static_cast<float*>(run.tensor.v));
-}
-
-// The lane's elements of the gradient.
-__device__ void load_gradient(const Run& run, float (&grad)[kPerLane]) {
-  const void* all = run.tensor.grad;
-  switch (run.tensor.grad_dtype) {
-    case DType::Float16: return load(run, static_cast<const Float16*>(all), grad);
-    case DType::BFloat16: return load(run, static_cast<const BFloat16*>(all), grad);
-    default: return load(run, static_cast<const float*>(all), grad);
+  store<P>(run, param, param_at);
+  write_copy(run, param);
+  const float m_largest = encode(m, tables.signed_finder, m_codes);
+  store<std::uint8_t>(run, m_codes, m_at);
+  const float v_largest = encode(v, tables.unsigned_finder, v_codes);
+  store<std::uint8_t>(run, v_codes, v_at);
+  if (threadIdx.x % kWarp == 0) {
+    *m_scale = m_largest;
+    *v_scale = v_largest;
   }
 }
 
-__device__ void zero_gradient(const Run& run) {
-  constexpr float kZeros[kPerLane] = {};
-  if (run.tensor.grad_dtype == DType::Float32) {
-    store(run, kZeros, static_cast<float*>(run.tensor.grad));
-  } else {  // the bits of 0 are the same in both 16-bit types
-    store(run, kZeros, static_cast<BFloat16*>(run.tensor.grad));
-  }
-}
-
-template <class P>
-__device__ void update_run(const Run& run, const StepScalars& scalars, float factor,
-                           const Tables& tables) {
+template <class P, class G, bool kWide>
+__device__ void update_32bit_run(const Run<kWide>& run, const AdamWScalars& s, float factor) {
   const AdamWTensor& t = run.tensor;
-  float param[kPerLane], grad[kPerLane];
-  load(run, static_cast<const P*>(t.param), param);
-  load_gradient(run, grad);
-  for (float& g : grad) g *= factor;
-  if (t.eight_bit()) {
-    update_8bit_run<P>(run, scalars.eight_bit, tables, grad, param);
-  } else {
-    update_32bit_run<P>(run, scalars.full, grad, param);
+  const float keep = t.decay ? s.keep : 1;
+  float param[kPerLane], grad[kPerLane], m[kPerLane], v[kPerLane];
+  load<P>(run, t.param, param);
+  load<G>(run, t.grad, grad);
+  load<float>(run, t.m, m);
+  load<float>(run, t.v, v);
+#pragma unroll
+  for (int k = 0; k < kPerLane; ++k) {
+    param[k] = update_32bit<P>(param[k], grad[k] * factor, m[k], v[k], s, keep);
   }
-  store(run, param, static_cast<P*>(t.param));
-  if (t.copy.data != nullptr) write_copy(run, param);
+  store<float>(run, m, t.m);
+  store<float>(run, v, t.v);
+  store<P>(run, param, t.param);
+  write_copy(run, param);
 }
 
-__device__ void update_run(const Run& run, const StepScalars& scalars, float factor,
-                           const Tables& tables) {
+template <class G, bool kWide>
+__device__ void zero_gradient(const Run<kWide>& run) {
+  const float zeros[kPerLane] = {};
+  store<G>(run, zeros, run.tensor.grad);
+}
+
+// What a launch does to every run.
+struct Update {
+  StepScalars scalars;
+  float factor;
+  bool finite;
+  bool zero_gradients;
+};
+
+template <class P, class G, bool kWide>
+__device__ void update_run(const Run<kWide>& run, const Update& update, const Tables& tables) {
+  if (update.finite && run.tensor.eight_bit()) {
+    update_8bit_run<P, G>(run, update.scalars.eight_bit, update.factor, tables);
+  } else if (update.finite) {
+    update_32bit_run<P, G>(run, update.scalars.full, update.factor);
+  }
+  if (update.zero_gradients) zero_gradient<G>(run);
+}
+
+template <class P, bool kWide>
+__device__ void update_run(const Run<kWide>& run, const Update& update, const Tables& tables) {
+  if (run.tensor.grad_dtype == DType::Float32) {
+    update_run<P, float>(run, update, tables);
+  } else {
+    update_run<P, P>(run, update, tables);
+  }
+}
+
+template <bool kWide>
+__device__ void update_run(const Run<kWide>& run, const Update& update, const Tables& tables) {
   switch (run.tensor.param_dtype) {
-    case DType::Float16: return update_run<Float16>(run, scalars, factor, tables);
-    case DType::BFloat16: return update_run<BFloat16>(run, scalars, factor, tables);
-    default: return update_run<float>(run, scalars, factor, tables);
+    case DType::Float16: return update_run<Float16>(run, update, tables);
+    case DType::BFloat16: return update_run<BFloat16>(run, update, tables);
+    default: return update_run<float, float>(run, update, tables);
   }
 }
 
@@ -310,19 +341,21 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     adamw_kernel(AdamWTable table, StepScalars scalars, bool zero_gradients,
                  const GradientNorm* norm) {
   const Tables& tables = near_tables();
-  const float factor = norm->factor;
-  const bool finite = norm->finite;
-  if (!finite && !zero_gradients) return;
+  const Update update{scalars, norm->factor, norm->finite, zero_gradients};
+  if (!update.finite && !zero_gradients) return;
   const std::int64_t tiles = table.chunk_count * kTilesPerChunk;
   for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const AdamWTensor& t = table.tensors[table.owners[tile / kTilesPerChunk]];
     const std::int64_t start =
         (tile - t.first_chunk * kTilesPerChunk) * kTile + threadIdx.x / kWarp * kAdamWBlock;
     if (start >= t.n) continue;
-    const Run run{t, start,
-                  static_cast<int>(t.n - start < kAdamWBlock ? t.n - start : kAdamWBlock)};
-    if (finite) update_run(run, scalars, factor, tables);
-    if (zero_gradients) zero_gradient(run);
+    if (t.aligned && t.n - start >= kAdamWBlock) {
+      update_run(Run<true>{t, start, kAdamWBlock}, update, tables);
+    } else {
+      const std::int64_t left = t.n - start;
+      const int count = static_cast<int>(left < kAdamWBlock ? left : kAdamWBlock);
+      update_run(Run<false>{t, start, count}, update, tables);
+    }
   }
 }
 
