@@ -106,10 +106,11 @@ std::int64_t padded_length(std::int64_t length, const FusedOptions& options) {
   return div_up(length, step) * step;
 }
 
-kernels::AttentionShape attention_shape(Llama& model, const FusedOptions& options) {
+kernels::AttentionShape attention_shape(const fused::LayerShape& layer,
+                                        const FusedOptions& options) {
   const std::int64_t longest = padded_length(options.length, options);
-  return fused_shape(model).layer.attention(options.rows * longest,
-                                            std::max(options.rows, options.documents), longest);
+  return layer.attention(options.rows * longest, std::max(options.rows, options.documents),
+                         longest);
 }
 
 bool trains_fully(CausalLM& model) {
@@ -169,7 +170,7 @@ std::optional<std::string> fused_path_problem(CausalLM& model, const FusedOption
   if (llama->plain_head_weight() == nullptr) return "the output projection is not a plain matrix";
   if (trains_fully(model)) return "lora.modules_to_save is set";
   if (auto problem = adapter_problem(model, llama->dtype())) return problem;
-  return tensor::packed_attention_problem(attention_shape(*llama, options),
+  return tensor::packed_attention_problem(attention_shape(decoder_shape(*llama).layer, options),
                                           options.deterministic_attention);
 }
 
@@ -189,25 +190,22 @@ struct FusedLlama::State {
   std::optional<fused::InputOffload> offload;
   std::map<std::int64_t, std::unique_ptr<Runner>> runners;  // by padded length
 
-  State(Llama& model, const FusedOptions& o);
+  State(Llama& model, const FusedOptions& o, const fused::DecoderShape& decoder);
   // For batches padded to `length`, in the memory of the longest.
   void add_runner(std::int64_t length, c10::cuda::CUDAStream recorder, at::cuda::MempoolId_t pool);
 };
 
-FusedLlama::State::State(Llama& model, const FusedOptions& o)
+FusedLlama::State::State(Llama& model, const FusedOptions& o, const fused::DecoderShape& decoder)
     : options(o),
       tensors_before(tensor::tensor_memory(model.device())),
       weights(model, o.length, o.seed),
-      attention_shape(models::attention_shape(model, o)),
+      attention_shape(models::attention_shape(decoder.layer, o)),
       attention(tensor::make_packed_attention(attention_shape, o.deterministic_attention)),
       matmul_workspace(device_bytes(Matmul::kWorkspaceBytes, model.device())),
       matmul(matmul_workspace.mutable_data_ptr(),
              o.fixed_products ? MatmulChoice::Heuristic : MatmulChoice::Measured),
       inputs(attention_shape, kLossRows, model.device()),
-      shape(fused_shape(model)) {
-  shape.tokens = attention_shape.tokens;
-  shape.loss_rows = kLossRows;
-  shape.attention_workspace = attention->workspace_bytes();
+      shape{decoder, attention_shape.tokens, kLossRows, attention->workspace_bytes()} {
   held = tensor::tensor_memory(model.device()) - tensors_before;
   options.memory -= held + attention->allocated_bytes();
   plan.emplace(make_plan(shape, options));
@@ -247,7 +245,7 @@ void FusedLlama::State::add_runner(std::int64_t length, c10::cuda::CUDAStream re
 }
 
 FusedLlama::FusedLlama(Llama& model, const FusedOptions& options)
-    : state_(std::make_unique<State>(model, options)) {}
+    : state_(std::make_unique<State>(model, options, decoder_shape(model))) {}
 
 FusedLlama::~FusedLlama() = default;
 

@@ -46,10 +46,10 @@ void point_to_weight(nn::Linear& linear, kernels::AugmentedPart& part) {
 
 }  // namespace
 
-fused::StepShape fused_shape(Llama& model) {
+fused::DecoderShape decoder_shape(Llama& model) {
   const io::ModelConfig& config = model.config();
   std::vector<LlamaLayer>& layers = model.parts().layers;
-  fused::StepShape shape;
+  fused::DecoderShape shape;
   shape.layer = {.hidden = config.hidden_size,
                  .query_heads = config.num_attention_heads,
                  .key_heads = config.num_key_value_heads,

@@ -9,8 +9,8 @@
 
 namespace qlora::models {
 
-// Sizes of the model's layers: of the largest group, where layers differ.
-fused::StepShape fused_shape(Llama& model);
+// Where layers differ, the sizes of the largest.
+fused::DecoderShape decoder_shape(Llama& model);
 
 // Points into the model and into memory of its own: 16-bit copies of the adapters, and one buffer
 // in which all their gradients lie: the parameters' gradients from here on, zero at first.

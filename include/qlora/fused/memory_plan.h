@@ -59,14 +59,18 @@ enum class Recompute {
   Full,   // all but the down projection
 };
 
-struct StepShape {
+// Sizes that the model alone decides.
+struct DecoderShape {
   LayerShape layer;
   std::int64_t layers = 0;
   std::int64_t vocabulary = 0;
-  std::int64_t tokens = 0;                              // of a micro-step
-  std::int64_t loss_rows = 0;                           // rows of logits at a time
-  std::int64_t attention_workspace = 0;                 // bytes
   std::array<std::int64_t, kGroups> weight_elements{};  // of the largest augmented weights
+};
+
+struct StepShape : DecoderShape {
+  std::int64_t tokens = 0;               // of a micro-step
+  std::int64_t loss_rows = 0;            // rows of logits at a time
+  std::int64_t attention_workspace = 0;  // bytes
 };
 
 // How a micro-step trades time for memory.
