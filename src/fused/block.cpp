@@ -159,7 +159,7 @@ void Block::Pass::for_each_mlp_tile(const Body& body) const {
   for (std::int64_t first = 0; first < run.tokens; first += space.mlp_rows) {
     Pass tile = *this;
     tile.run.tokens = std::min(space.mlp_rows, run.tokens - first);
-    tile.run.samples += first;
+    if (run.samples != nullptr) tile.run.samples += first;
     tile.run.angles.positions += first;
     tile.kept.middle = from_row(middle(), first).data;
     tile.kept.middle_rstd += first;

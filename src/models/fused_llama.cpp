@@ -204,7 +204,7 @@ FusedLlama::State::State(Llama& model, const FusedOptions& o, const fused::Decod
       matmul_workspace(device_bytes(Matmul::kWorkspaceBytes, model.device())),
       matmul(matmul_workspace.mutable_data_ptr(),
              o.fixed_products ? MatmulChoice::Heuristic : MatmulChoice::Measured),
-      inputs(attention_shape, kLossRows, model.device()),
+      inputs(attention_shape, kLossRows, /*dropout=*/decoder.layer.dropout > 0, model.device()),
       shape{decoder, attention_shape.tokens, kLossRows, attention->workspace_bytes()} {
   held = tensor::tensor_memory(model.device()) - tensors_before;
   options.memory -= held + attention->allocated_bytes();

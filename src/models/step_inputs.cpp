@@ -31,7 +31,7 @@ StepInputs::Layout StepInputs::make_layout() const {
   Layout layout{};
   layout.ids = list(attention_.tokens);
   layout.positions = list(attention_.tokens);
-  layout.samples = list(2 * attention_.tokens);
+  layout.samples = list(dropout_ ? 2 * attention_.tokens : 0);
   layout.starts = list(attention_.slots + 1);
   layout.labelled = list(labels);
   layout.labels = list(labels);
@@ -41,8 +41,8 @@ StepInputs::Layout StepInputs::make_layout() const {
 }
 
 StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t loss_rows,
-                       c10::Device device)
-    : attention_(attention), loss_rows_(loss_rows), layout_(make_layout()) {
+                       bool dropout, c10::Device device)
+    : attention_(attention), loss_rows_(loss_rows), dropout_(dropout), layout_(make_layout()) {
   const auto on = at::TensorOptions(device);
   for (Staging& staging : staging_) {
     staging.pinned = at::zeros({layout_.total}, at::TensorOptions(at::kInt).pinned_memory(true));
@@ -52,12 +52,13 @@ StepInputs::StepInputs(const kernels::AttentionShape& attention, std::int64_t lo
   offsets_ = at::zeros({kernels::kDocumentOffsets, attention.slots + 1}, on.dtype(at::kLong));
   loss_ = at::zeros({1}, on.dtype(at::kDouble));
   auto* lists = device_.mutable_data_ptr<std::int32_t>();
+  const auto* samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples);
   view_ = {.ids = lists + layout_.ids,
            .positions = lists + layout_.positions,
            .documents = {.starts = lists + layout_.starts,
                          .lengths = lengths_.mutable_data_ptr<std::int32_t>(),
                          .offsets = offsets_.mutable_data_ptr<std::int64_t>()},
-           .samples = reinterpret_cast<const std::int64_t*>(lists + layout_.samples),
+           .samples = dropout ? samples : nullptr,
            .labelled = lists + layout_.labelled,
            .labels = lists + layout_.labels,
            .loss_scale = reinterpret_cast<const float*>(lists + layout_.scale),
@@ -91,8 +92,8 @@ void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std:
     for (std::int64_t t = 0; t < tokens + pads; ++t) {
       // Padding may reach beyond the positions that there are angles for.
       out[layout_.positions + first + t] = static_cast<std::int32_t>(t < tokens ? t : 0);
-      samples[first + t] = name;
     }
+    if (dropout_) std::fill_n(samples + first, tokens + pads, name);
   };
   std::size_t document = 0;
   for (std::int64_t row = 0; row < batch.rows; ++row) {

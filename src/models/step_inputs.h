@@ -14,8 +14,9 @@ namespace qlora::models {
 class StepInputs {
  public:
   // Room for batches of attention.tokens tokens in attention.slots documents; the list of labels
-  // is padded to a multiple of loss_rows.
-  StepInputs(const kernels::AttentionShape& attention, std::int64_t loss_rows, c10::Device device);
+  // is padded to a multiple of loss_rows. Without dropout, view().samples is null.
+  StepInputs(const kernels::AttentionShape& attention, std::int64_t loss_rows, bool dropout,
+             c10::Device device);
 
   // float64 [1] on the device, which view().loss points to.
   const at::Tensor& loss() const { return loss_; }
@@ -45,6 +46,7 @@ class StepInputs {
 
   kernels::AttentionShape attention_;
   std::int64_t loss_rows_;
+  bool dropout_;
   Layout layout_;
   std::array<Staging, 2> staging_;
   std::size_t next_ = 0;

@@ -48,7 +48,7 @@ struct TokenRun {
   std::int64_t tokens = 0;
   kernels::Documents documents;
   kernels::RopeAngles angles;             // with the tokens' positions, which dropout knows, too
-  const std::int64_t* samples = nullptr;  // [tokens], their names for dropout (dropout.h)
+  const std::int64_t* samples = nullptr;  // [tokens], their names for dropout (dropout.h), or null
 };
 
 class Block {
