@@ -64,8 +64,10 @@ std::vector<data::Sample> random_samples(const TrainBenchmark& options, std::int
   return samples;
 }
 
-TrainingConfig training_config(const TrainBenchmark& options) {
-  TrainingConfig config;
+RunConfig run_config(const TrainBenchmark& options) {
+  RunConfig run;
+  run.lora = {.r = options.r, .lora_alpha = 2 * options.r, .lora_dropout = options.lora_dropout};
+  TrainingConfig& config = run.training;
   config.per_device_train_batch_size = options.batch;
   config.gradient_accumulation_steps = options.accumulation;
   config.max_steps = options.warmup + (options.rounds + kRecordedRounds) * options.steps;
@@ -75,7 +77,7 @@ TrainingConfig training_config(const TrainBenchmark& options) {
   config.fused = !options.plain;
   config.deterministic = options.deterministic;
   config.memory_limit = options.memory_limit;
-  return config;
+  return run;
 }
 
 double gib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
@@ -131,17 +133,16 @@ std::string benchmark_training(const TrainBenchmark& options) {
   const auto begin = Clock::now();
   const c10::Device device = tensor::choose_device("cuda");
   const auto model = make_model(options, device);
-  const TrainingConfig config = training_config(options);
-  const nn::LoraConfig lora{
-      .r = options.r, .lora_alpha = 2 * options.r, .lora_dropout = options.lora_dropout};
-  const io::AdapterConfig adapter = models::to_adapter_config(lora, options.shape);
-  models::attach_lora(*model, adapter, lora.dtype, 1);
+  const RunConfig config = run_config(options);
+  const io::AdapterConfig adapter = models::to_adapter_config(config.lora, options.shape);
+  models::attach_lora(*model, adapter, config.lora.dtype, 1);
   const data::BatchPlan batches(
       data::SampleStore(random_samples(options, model->config().vocab_size)),
       {.batch_size = options.batch, .shuffle = false});
   const TrainingPath path = choose_training_path(*model, config, batches.largest());
   Trainer trainer(
-      {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()}, config);
+      {.model = *model, .adapter = adapter, .train = batches, .fused = path.fused.get()},
+      config.training);
   Updates updates(trainer, device);
   updates.run(1);
   const double first_step = seconds_since(begin);

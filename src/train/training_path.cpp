@@ -56,23 +56,34 @@ std::vector<MemoryItem> items(const models::FusedMemory& memory, const Others& o
           {"code and graphs", others.code}};
 }
 
-// What the plain path would have followed or does without.
+// Why the plain path trains, or nothing.
+std::optional<std::string> plain_reason(models::CausalLM& model, const RunConfig& run,
+                                        const models::FusedOptions& options) {
+  if (!run.training.fused) return "training.fused is false";
+  if (run.data.weight_column) return "data.weight_column is set";
+  if (run.training.neftune_noise_alpha.value_or(0) > 0) {
+    return "training.neftune_noise_alpha is set";
+  }
+  return models::fused_path_problem(model, options);
+}
+
+// Settings of the fused path that the plain one does without.
 void say_ignored(const TrainingConfig& config) {
-  if (config.deterministic) log::info("training.deterministic has no effect on it");
-  if (config.memory_limit) log::info("training.memory_limit has no effect on it");
+  const auto say = [](const char* name) { log::info("training.{} has no effect on it", name); };
+  if (config.deterministic) say("deterministic");
+  if (config.memory_limit) say("memory_limit");
+  if (config.activation_offloading.value_or(false)) say("activation_offloading");
 }
 
 }  // namespace
 
-TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
+TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
                                   const data::LargestBatch& train,
                                   const data::LargestBatch& validation) {
-  if (!config.fused || !model.device().is_cuda()) return {};
+  const TrainingConfig& config = run.training;
   models::FusedOptions options = options_for(config, train);
-  auto problem = models::fused_path_problem(model, options);
-  if (config.neftune_noise_alpha.value_or(0) > 0) problem = "training.neftune_noise_alpha is set";
-  if (problem) {
-    log::info("the plain path trains: {}", *problem);
+  if (const auto reason = plain_reason(model, run, options)) {
+    log::info("the plain path trains: {}", *reason);
     say_ignored(config);
     return {};
   }

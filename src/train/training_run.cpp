@@ -70,12 +70,8 @@ TrainingRun::TrainingRun(const RunConfig& config, c10::Device device) : config_(
   adapter_ = models::to_adapter_config(config.lora, config.model.path);
   models::attach_lora(*model_, adapter_, config.lora.dtype,
                       static_cast<std::uint64_t>(config.training.seed));
-  if (config.data.weight_column) {
-    log::info("the plain path trains: data.weight_column is set");
-  } else {
-    path_ = choose_training_path(*model_, config.training, train_->largest(),
-                                 validation_ ? validation_->largest() : data::LargestBatch{});
-  }
+  path_ = choose_training_path(*model_, config, train_->largest(),
+                               validation_ ? validation_->largest() : data::LargestBatch{});
 }
 
 data::BatchPlan TrainingRun::make_plan(data::SampleStore samples, std::int64_t batch_size,

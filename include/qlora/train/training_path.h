@@ -4,7 +4,7 @@
 #include "qlora/data/batch_plan.h"
 #include "qlora/models/fused_llama.h"
 #include "qlora/train/memory_estimate.h"
-#include "qlora/train/training_config.h"
+#include "qlora/train/run_config.h"
 
 #include <memory>
 
@@ -16,9 +16,9 @@ struct TrainingPath {
 };
 
 // The fused path where model, device and settings allow it, else the plain one; logs which, and
-// why. It leaves room for evaluating batches like `validation`. Throws Error where the memory does
-// not suffice.
-TrainingPath choose_training_path(models::CausalLM& model, const TrainingConfig& config,
+// why, and which settings have no effect on it. It leaves room for evaluating batches like
+// `validation`. Throws Error where the memory does not suffice.
+TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
                                   const data::LargestBatch& train,
                                   const data::LargestBatch& validation = {});
 
