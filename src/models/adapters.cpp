@@ -92,11 +92,11 @@ void collect(std::vector<Parameter>& out, const io::AdapterTensorName& name,
   out.push_back({io::adapter_tensor_name(name), value, decay});
 }
 
-void count_tensor(ParameterCount& count, const at::Tensor& tensor) {
+void count_tensor(ParameterCount& count, const at::Tensor& tensor, c10::Device device) {
   if (!tensor.defined()) return;
   count.total += tensor.numel();
   if (tensor.requires_grad()) count.trainable += tensor.numel();
-  count.weight_bytes += static_cast<std::int64_t>(tensor.nbytes());
+  if (tensor.device() == device) count.weight_bytes += static_cast<std::int64_t>(tensor.nbytes());
 }
 
 void fill_parameter(const Parameter& parameter, const io::SafetensorsFile& file) {
@@ -172,20 +172,19 @@ std::vector<Parameter> trainable_parameters(CausalLM& model) {
 
 ParameterCount count_parameters(CausalLM& model) {
   ParameterCount count;
+  const auto add = [&](const at::Tensor& tensor) { count_tensor(count, tensor, model.device()); };
   const auto linear = [&](const std::string&, nn::Linear& module) {
     if (module.quantized()) {
       count.total += module.quantized()->element_count();
       count.weight_bytes += module.quantized()->byte_count();
     }
-    count_tensor(count, module.weight());
-    count_tensor(count, module.bias());
+    add(module.weight());
+    add(module.bias());
     if (!module.adapter()) return;
-    count_tensor(count, module.adapter()->a);
-    count_tensor(count, module.adapter()->b);
+    add(module.adapter()->a);
+    add(module.adapter()->b);
   };
-  const auto weight = [&](const std::string&, auto& module) {
-    count_tensor(count, module.weight());
-  };
+  const auto weight = [&](const std::string&, auto& module) { add(module.weight()); };
   model.visit({.linear = linear, .embedding = weight, .norm = weight});
   return count;
 }

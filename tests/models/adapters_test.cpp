@@ -112,6 +112,23 @@ TEST(Adapters, FullyTrainedEmbeddingOfATiedModelIsItsHeadToo) {
   EXPECT_TRUE(io::read_adapter_config(folder).ensure_weight_tying) << "PEFT unties it otherwise";
 }
 
+TEST(Adapters, AnEmbeddingElsewhereTakesNoneOfTheDevicesMemory) {
+  const auto model = tiny("llama2");
+  const ParameterCount here = count_parameters(*model);
+  std::int64_t bytes = 0;
+  model->visit({.linear = {},
+                .embedding =
+                    [&](const std::string&, nn::Embedding& m) {
+                      bytes = static_cast<std::int64_t>(m.weight().nbytes());
+                      m.weight() = m.weight().to(at::kMeta);
+                    },
+                .norm = {}});
+  const ParameterCount there = count_parameters(*model);
+  EXPECT_GT(bytes, 0);
+  EXPECT_EQ(there.weight_bytes, here.weight_bytes - bytes);
+  EXPECT_EQ(there.total, here.total);
+}
+
 TEST(Adapters, ErrorsSayWhatThereIs) {
   const auto attach = [](const std::string& family, const nn::LoraConfig& config) {
     const auto model = tiny(family);

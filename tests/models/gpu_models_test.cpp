@@ -38,6 +38,10 @@ TEST(GpuModels, AnEmbeddingOnTheHostGivesTheSame) {
   };
   EXPECT_TRUE(at::equal(hidden(true), hidden(false)));
   const auto model = load(path, {.device = gpu, .embedding_on_host = true});
+  const std::int64_t embedding = model->config().vocab_size * model->config().hidden_size;
+  EXPECT_EQ(count_parameters(*load(path, {.device = gpu})).weight_bytes -
+                count_parameters(*model).weight_bytes,
+            4 * embedding);
   nn::LoraConfig lora;
   lora.modules_to_save = {"embed_tokens"};
   EXPECT_THROW(attach_lora(*model, to_adapter_config(lora, "base"), DType::Float32, 1), Error);

@@ -26,7 +26,7 @@ std::vector<tensor::Parameter> trainable_parameters(CausalLM& model);
 struct ParameterCount {
   std::int64_t trainable = 0;
   std::int64_t total = 0;
-  std::int64_t weight_bytes = 0;  // held in memory by weights, quantized ones packed
+  std::int64_t weight_bytes = 0;  // of weights on the model's device, quantized ones packed
 };
 ParameterCount count_parameters(CausalLM& model);
 
