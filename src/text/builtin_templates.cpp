@@ -129,13 +129,10 @@ constexpr std::string_view kMistral =
     {%- endif %}
 {%- endfor %})";
 
-// Qwen 2.5.
-constexpr std::string_view kQwen =
-    R"({%- set default = 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' %}
-{%- set system = messages[0].content if messages[0].role == 'system' else default %}
-{{- '<|im_start|>system\n' + system }}
-{%- if tools %}
-    {{- '\n\n# Tools\n\nYou may call one or more functions to assist with the user query.' }}
+// What Qwen 2.5 and Qwen 3 write of tools in the same way. Responses one behind another are one
+// turn, of which each may be the first, the last, or both.
+constexpr std::string_view kQwenTools = R"({%- macro functions() %}
+    {{- '# Tools\n\nYou may call one or more functions to assist with the user query.' }}
     {{- '\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>' }}
     {%- for tool in tools %}
         {{- '\n' + tool | tojson }}
@@ -143,22 +140,35 @@ constexpr std::string_view kQwen =
     {{- '\n</tools>\n\nFor each function call, return a json object with function name and ' }}
     {{- 'arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{"name": ' }}
     {{- '<function-name>, "arguments": <args-json-object>}\n</tool_call>' }}
+{%- endmacro %}
+{%- macro tool_call(function) %}
+    {{- '<tool_call>\n{"name": "' + function.name + '", "arguments": ' }}
+    {{- function.arguments | tojson + '}\n</tool_call>' }}
+{%- endmacro %}
+{%- macro tool_response(content, first, last) %}
+    {{- '<|im_start|>user' if first }}
+    {{- '\n<tool_response>\n' + content + '\n</tool_response>' }}
+    {{- '<|im_end|>\n' if last }}
+{%- endmacro %}
+)";
+
+// Qwen 2.5.
+constexpr std::string_view kQwen =
+    R"({%- set default = 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' %}
+{%- set system = messages[0].content if messages[0].role == 'system' else default %}
+{{- '<|im_start|>system\n' + system }}
+{%- if tools %}
+    {{- '\n\n' + functions() }}
 {%- endif %}
 {{- '<|im_end|>\n' }}
 {%- for message in messages %}
     {%- if message.role == 'tool' %}
-        {%- if loop.first or loop.previtem.role != 'tool' %}
-            {{- '<|im_start|>user' }}
-        {%- endif %}
-        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
-        {%- if loop.last or loop.nextitem.role != 'tool' %}
-            {{- '<|im_end|>\n' }}
-        {%- endif %}
+        {{- tool_response(message.content, loop.first or loop.previtem.role != 'tool',
+                          loop.last or loop.nextitem.role != 'tool') }}
     {%- elif message.tool_calls %}
         {{- '<|im_start|>assistant' + ('\n' + message.content if message.content else '') }}
         {%- for call in message.tool_calls %}
-            {{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
-            {{- call.function.arguments | tojson + '}\n</tool_call>' }}
+            {{- '\n' + tool_call(call.function) }}
         {%- endfor %}
         {{- '<|im_end|>\n' }}
     {%- elif message.role != 'system' or not loop.first %}
@@ -174,14 +184,7 @@ constexpr std::string_view kQwen3 =
     R"({%- set system = messages[0].content if messages[0].role == 'system' else '' %}
 {%- if tools %}
     {{- '<|im_start|>system\n' + (system + '\n\n' if messages[0].role == 'system' else '') }}
-    {{- '# Tools\n\nYou may call one or more functions to assist with the user query.' }}
-    {{- '\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>' }}
-    {%- for tool in tools %}
-        {{- '\n' + tool | tojson }}
-    {%- endfor %}
-    {{- '\n</tools>\n\nFor each function call, return a json object with function name and ' }}
-    {{- 'arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{"name": ' }}
-    {{- '<function-name>, "arguments": <args-json-object>}\n</tool_call><|im_end|>\n' }}
+    {{- functions() + '<|im_end|>\n' }}
 {%- elif messages[0].role == 'system' %}
     {{- '<|im_start|>system\n' + system + '<|im_end|>\n' }}
 {%- endif %}
@@ -194,13 +197,8 @@ constexpr std::string_view kQwen3 =
 {%- endfor %}
 {%- for message in messages %}
     {%- if message.role == 'tool' %}
-        {%- if loop.first or loop.previtem.role != 'tool' %}
-            {{- '<|im_start|>user' }}
-        {%- endif %}
-        {{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}
-        {%- if loop.last or loop.nextitem.role != 'tool' %}
-            {{- '<|im_end|>\n' }}
-        {%- endif %}
+        {{- tool_response(message.content, loop.first or loop.previtem.role != 'tool',
+                          loop.last or loop.nextitem.role != 'tool') }}
     {%- elif message.role == 'assistant' %}
         {%- set parts = message.content.split('</think>') %}
         {%- set content = parts[-1].lstrip('\n') if parts | length > 1 else message.content %}
@@ -216,9 +214,7 @@ constexpr std::string_view kQwen3 =
         {%- endif %}
         {{- content }}
         {%- for call in message.tool_calls or [] %}
-            {{- '\n' if content or not loop.first }}
-            {{- '<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
-            {{- call.function.arguments | tojson + '}\n</tool_call>' }}
+            {{- ('\n' if content or not loop.first else '') + tool_call(call.function) }}
         {%- endfor %}
         {{- '<|im_end|>\n' }}
     {%- elif message.role != 'system' or not loop.first %}
@@ -321,13 +317,21 @@ constexpr std::string_view kExaone4 = R"({%- macro functions() %}
 struct BuiltinTemplate {
   std::string_view name;
   std::string_view source;
+  std::string_view macros = {};  // come before the source
 };
 
 constexpr BuiltinTemplate kTemplates[] = {
-    {"chatml", kChatMl},       {"llama-2", kLlama2},   {"llama-3", kLlama3},
-    {"llama-3.1", kLlama31},   {"mistral", kMistral},  {"qwen", kQwen},
-    {"qwen-3", kQwen3},        {"gemma", kGemma},      {"phi-3", kPhi3},
-    {"exaone-3.5", kExaone35}, {"exaone-4", kExaone4},
+    {"chatml", kChatMl},
+    {"llama-2", kLlama2},
+    {"llama-3", kLlama3},
+    {"llama-3.1", kLlama31},
+    {"mistral", kMistral},
+    {"qwen", kQwen, kQwenTools},
+    {"qwen-3", kQwen3, kQwenTools},
+    {"gemma", kGemma},
+    {"phi-3", kPhi3},
+    {"exaone-3.5", kExaone35},
+    {"exaone-4", kExaone4},
 };
 
 }  // namespace
@@ -335,7 +339,7 @@ constexpr BuiltinTemplate kTemplates[] = {
 std::string find_chat_template(const std::string& setting, std::string_view where) {
   std::vector<std::string> names;
   for (const BuiltinTemplate& known : kTemplates) {
-    if (known.name == setting) return std::string(known.source);
+    if (known.name == setting) return fmt::format("{}{}", known.macros, known.source);
     names.emplace_back(known.name);
   }
   if (setting.find("{{") != std::string::npos || setting.find("{%") != std::string::npos) {
