@@ -2,6 +2,7 @@
 
 #include "qlora/base/directory.h"
 #include "qlora/base/error.h"
+#include "qlora/base/narrow.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -77,7 +78,7 @@ MappedFile::~MappedFile() {
 
 void MappedFile::drop(std::span<const std::byte> part) const {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
+  const auto begin = round_up(reinterpret_cast<std::uintptr_t>(part.data()), page);
   const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }

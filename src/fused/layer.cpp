@@ -7,9 +7,7 @@
 namespace qlora::fused {
 namespace {
 
-std::int64_t padded(std::int64_t features) {
-  return div_up(features, kernels::kAugmentedUnit) * kernels::kAugmentedUnit;
-}
+std::int64_t padded(std::int64_t features) { return round_up(features, kernels::kAugmentedUnit); }
 
 }  // namespace
 

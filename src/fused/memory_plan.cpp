@@ -14,7 +14,7 @@ constexpr std::int64_t kAlignment = 256;
 // Tokens through the MLP at a time whose products run at full speed.
 constexpr std::int64_t kMlpRows = 4096;
 
-std::int64_t aligned(std::int64_t bytes) { return div_up(bytes, kAlignment) * kAlignment; }
+std::int64_t aligned(std::int64_t bytes) { return round_up(bytes, kAlignment); }
 
 }  // namespace
 

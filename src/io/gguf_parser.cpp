@@ -153,7 +153,7 @@ void GgufParser::place_tensors() {
     fail("{}: 'general.alignment' is {}; expected a power of two", where_, alignment);
   }
   const auto step = static_cast<std::uint64_t>(alignment);
-  const std::uint64_t begin = std::min<std::uint64_t>(div_up(at_, step) * step, bytes_.size());
+  const std::uint64_t begin = std::min<std::uint64_t>(round_up(at_, step), bytes_.size());
   const auto data = bytes_.subspan(begin);
   for (std::size_t i = 0; i < file_.tensors_.size(); ++i) {
     GgufTensor& tensor = file_.tensors_[i];

@@ -9,14 +9,12 @@
 
 namespace qlora::kernels {
 
-std::int64_t AugmentedGroup::padded_in() const {
-  return div_up(in, kAugmentedUnit) * kAugmentedUnit;
-}
+std::int64_t AugmentedGroup::padded_in() const { return round_up(in, kAugmentedUnit); }
 
 std::int64_t AugmentedGroup::row_of(std::size_t part) const {
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < part; ++i) {
-    rows += div_up(parts[i].out, kAugmentedUnit) * kAugmentedUnit;
+    rows += round_up(parts[i].out, kAugmentedUnit);
   }
   return rows;
 }
@@ -26,16 +24,14 @@ std::int64_t AugmentedGroup::padded_out() const { return row_of(count); }
 std::int64_t AugmentedGroup::rank_before(std::size_t part) const {
   std::int64_t rank = 0;
   for (std::size_t i = 0; i < part; ++i) {
-    rank += div_up(parts[i].rank, kRankUnit) * kRankUnit;
+    rank += round_up(parts[i].rank, kRankUnit);
   }
   return rank;
 }
 
 std::int64_t AugmentedGroup::rank_sum() const { return rank_before(count); }
 
-std::int64_t AugmentedGroup::extra() const {
-  return div_up(rank_sum(), kAdapterUnit) * kAdapterUnit;
-}
+std::int64_t AugmentedGroup::extra() const { return round_up(rank_sum(), kAdapterUnit); }
 
 namespace cpu {
 namespace {

@@ -21,7 +21,7 @@ std::array<DropoutRule, kMaxParts> lora_dropout_rules(const LoraDropout& lora) {
   for (std::size_t i = 0; i < lora.count; ++i) {
     const LoraDropout::Part& part = lora.parts[i];
     QLORA_ASSERT(part.first_rank >= end && part.first_rank % kRankUnit == 0 && part.rank >= 0);
-    end = part.first_rank + div_up(part.rank, kRankUnit) * kRankUnit;
+    end = part.first_rank + round_up(part.rank, kRankUnit);
     rules[i] = dropout_rule(part.key, lora.p);
   }
   QLORA_ASSERT(end <= lora.extra);

@@ -102,8 +102,8 @@ at::Tensor device_bytes(std::int64_t bytes, c10::Device device) {
 }
 
 std::int64_t padded_length(std::int64_t length, const FusedOptions& options) {
-  const std::int64_t step = div_up(div_up(options.length, kLengths), kLengthUnit) * kLengthUnit;
-  return div_up(length, step) * step;
+  const std::int64_t step = round_up(div_up(options.length, kLengths), kLengthUnit);
+  return round_up(length, step);
 }
 
 kernels::AttentionShape attention_shape(const fused::LayerShape& layer,

@@ -24,10 +24,10 @@ StepInputs::Layout StepInputs::make_layout() const {
   std::int64_t used = 0;
   const auto list = [&](std::int64_t count) {
     const std::int64_t start = used;
-    used += div_up(count, kListUnit) * kListUnit;
+    used += round_up(count, kListUnit);
     return start;
   };
-  const std::int64_t labels = div_up(attention_.tokens, loss_rows_) * loss_rows_;
+  const std::int64_t labels = round_up(attention_.tokens, loss_rows_);
   Layout layout{};
   layout.ids = list(attention_.tokens);
   layout.positions = list(attention_.tokens);
@@ -125,7 +125,7 @@ std::int64_t StepInputs::write_labels(const TokenRows& batch, std::int64_t lengt
       out[layout_.labels + labelled++] = narrow<std::int32_t>(batch.labels[from + 1]);
     }
   }
-  const std::int64_t end = div_up(labelled, loss_rows_) * loss_rows_;
+  const std::int64_t end = round_up(labelled, loss_rows_);
   std::fill(out + layout_.labelled + labelled, out + layout_.labelled + end, -1);
   std::fill(out + layout_.labels + labelled, out + layout_.labels + end, kernels::kIgnoredLabel);
   return labelled;

@@ -101,7 +101,7 @@ void AdamW::allocate_moments(bool eight_bit) {
   for (Slot& slot : slots_) {
     if (slot.eight_bit != eight_bit) continue;
     slot.place = elements;
-    elements += div_up(slot.parameter.value.numel(), kAdamWBlock) * kAdamWBlock;
+    elements += round_up(slot.parameter.value.numel(), kAdamWBlock);
   }
   const bool paged =
       options_.paged && device_.is_cuda() && eight_bit == options_.eight_bit && elements > 0;

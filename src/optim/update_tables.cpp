@@ -13,7 +13,7 @@ namespace {
 // Appends the bytes of `values` and returns where they begin, a multiple of 16.
 template <class T>
 std::int64_t append(const std::vector<T>& values, std::vector<std::byte>& image) {
-  const std::size_t begin = div_up<std::size_t>(image.size(), 16) * 16;
+  const std::size_t begin = round_up<std::size_t>(image.size(), 16);
   const std::size_t size = values.size() * sizeof(T);
   image.resize(begin + size);
   if (size > 0) std::memcpy(image.data() + begin, values.data(), size);

@@ -37,7 +37,7 @@ constexpr std::int64_t kRowsBetweenDocuments = 128;
 // D as the kernels round it up.
 std::int64_t rounded_head(const AttentionShape& shape) {
   const std::int64_t unit = shape.head_dim <= 128 ? 32 : 64;
-  return div_up(shape.head_dim, unit) * unit;
+  return round_up(shape.head_dim, unit);
 }
 
 std::int64_t padded_rows(const AttentionShape& shape) {

@@ -32,7 +32,7 @@ std::vector<std::int64_t> lora_sizes(std::int64_t total, std::int64_t count) {
   return sizes;
 }
 
-std::int64_t padded(std::int64_t elements) { return div_up(elements, kAdamWBlock) * kAdamWBlock; }
+std::int64_t padded(std::int64_t elements) { return round_up(elements, kAdamWBlock); }
 
 // A table in GPU memory, with all that it points to.
 struct UpdateInputs {

@@ -26,6 +26,13 @@ TEST(NarrowTest, DividesExactlyOrNotAtAll) {
   EXPECT_EQ(div_up<std::int64_t>(0, 64), 0);
 }
 
+TEST(NarrowTest, RoundsUpToAMultiple) {
+  EXPECT_EQ(round_up<std::int64_t>(65, 64), 128);
+  EXPECT_EQ(round_up<std::int64_t>(64, 64), 64);
+  EXPECT_EQ(round_up<std::int64_t>(0, 64), 0);
+  EXPECT_EQ(round_up<std::int64_t>(7, 12), 12);
+}
+
 TEST(NarrowTest, RefusesAProductThatOverflows) {
   EXPECT_EQ(checked_mul(1 << 20, 1 << 20), std::int64_t{1} << 40);
   EXPECT_EQ(checked_mul(kMax, 1), kMax);

@@ -43,7 +43,7 @@ class LoraDropoutInputs {
     std::int64_t end = 0;
     for (std::size_t i = 0; i < c.ranks.size(); ++i) {
       lora.parts[i] = {end, c.ranks[i], philox_key({.seed = 7, .module = i})};
-      end += div_up(c.ranks[i], kRankUnit) * kRankUnit;
+      end += round_up(c.ranks[i], kRankUnit);
     }
     lora.extra = end + kRankUnit;  // the last columns belong to no part
     x_stride = c.in + lora.extra;

@@ -28,6 +28,12 @@ constexpr T div_up(T a, T b) {
   return (a + b - 1) / b;
 }
 
+// The least multiple of `unit` that is not below a.
+template <std::integral T>
+constexpr T round_up(T a, T unit) {
+  return div_up(a, unit) * unit;
+}
+
 // a * b; throws Error on overflow (sizes that come from files pass through here).
 inline std::int64_t checked_mul(std::int64_t a, std::int64_t b) {
   std::int64_t product = 0;
