@@ -4,8 +4,7 @@
 //   bits, which may turn that rounding, plus
 //   2e-6 of the row's largest: float32 sums in another order, and __expf.
 
-#include "kernels/gpu_support.h"
-#include "kernels/matrix.h"
+#include "kernels/device_matrix.h"
 #include "qlora/kernels/cross_entropy.h"
 #include "qlora/kernels/gather_rows.h"
 #include "qlora/kernels/rms_norm.h"
@@ -20,73 +19,15 @@
 namespace qlora::kernels {
 namespace {
 
+using test::DeviceMatrix;
+using test::for_matrix_cases;
 using test::Matrix;
+using test::MatrixCase;
 using test::OnDevice;
-using test::Pitch;
+using test::random_matrix;
 using test::Tolerance;
 
 constexpr Tolerance kTwins{1, 2e-6};
-
-// A device copy of a matrix, the bytes between its rows included.
-class DeviceMatrix {
- public:
-  explicit DeviceMatrix(Matrix& host)
-      : memory_(host.image(), host.pitch().misalign), stride_(host.pitch().stride) {}
-  operator Rows() { return {memory_.data(), stride_}; }
-  operator ConstRows() { return {memory_.data(), stride_}; }
-  void* data() { return memory_.data(); }
-  // Over the bytes of a matrix of the same shape.
-  void download(Matrix& host) { std::ranges::copy(memory_.download(), host.image().begin()); }
-
- private:
-  OnDevice memory_;
-  std::int64_t stride_;
-};
-
-// `device` holds what `host` holds, within the tolerance.
-void expect_twin(DeviceMatrix& device, Matrix& host, Tolerance tolerance,
-                 const std::string& where) {
-  Matrix got(host.dtype(), host.rows(), host.cols(), host.pitch());
-  device.download(got);
-  test::expect_close(
-      got, [&](auto r, auto c) { return host.at(r, c); }, tolerance, where);
-}
-
-void expect_same(DeviceMatrix& a, DeviceMatrix& b, Matrix& like, const std::string& where) {
-  Matrix first(like.dtype(), like.rows(), like.cols(), like.pitch());
-  Matrix second(like.dtype(), like.rows(), like.cols(), like.pitch());
-  a.download(first);
-  b.download(second);
-  test::expect_same(first, second, where);
-}
-
-struct MatrixCase {
-  std::int64_t rows, cols;
-  Pitch pitch;
-};
-
-// Few columns; a warp's rows; blocks with one, many and uneven runs a thread; rows that a block
-// does not hold; gaps; rows off the 16-byte grid.
-const MatrixCase kMatrixCases[] = {
-    {3, 5, {5}},         {5, 8, {8}},         {9, 128, {136}},     {7, 1024, {1024}},
-    {4, 1032, {1040}},   {130, 2560, {2560}}, {3, 3001, {3008}},   {3, 2560, {2568, 2}},
-    {2, 14336, {14336}}, {2, 16392, {16400}}, {2, 40000, {40008}},
-};
-
-Matrix random_matrix(std::uint64_t seed, const MatrixCase& shape, DType dtype) {
-  const auto values = test::random_floats(seed, shape.rows * shape.cols);
-  return {dtype, shape.rows, shape.cols, shape.pitch, values};
-}
-
-template <class Check>
-void for_matrix_cases(const Check& check) {
-  for (MatrixCase shape : kMatrixCases) {
-    for (const DType dtype : test::kFloatTypes) {
-      if (shape.pitch.misalign > 0) shape.pitch.misalign = size_of(dtype);
-      check(shape, dtype, fmt::format("{} [{}, {}]", name_of(dtype), shape.rows, shape.cols));
-    }
-  }
-}
 
 class GpuRmsNorm : public test::GpuTest {};
 
@@ -147,17 +88,10 @@ TEST_F(GpuRmsNorm, TheBackwardAgreesWithTheCpu) {
 
 class GpuSwiglu : public test::GpuTest {};
 
-// gate | up, with room between them where there is a pitch.
-MatrixCase packed(MatrixCase shape) {
-  shape.cols += shape.pitch.stride;
-  shape.pitch.stride *= 2;
-  return shape;
-}
-
 TEST_F(GpuSwiglu, AgreesWithTheCpu) {
   for_matrix_cases([](const MatrixCase& shape, DType dtype, const std::string& where) {
     const std::int64_t up_offset = shape.pitch.stride;
-    Matrix gate_up = random_matrix(1, packed(shape), dtype);
+    Matrix gate_up = random_matrix(1, test::gate_up_of(shape), dtype);
     Matrix dh = random_matrix(2, shape, dtype);
     Matrix h = random_matrix(3, shape, dtype);
     DeviceMatrix d_gate_up(gate_up), d_kept(gate_up), d_again(gate_up), d_dh(dh), d_h(h), d_same(h);
@@ -235,6 +169,20 @@ TEST_F(GpuRope, EqualsTheCpu) {
   });
 }
 
+// The heads of `got` are those of `expected`; right of them `got` holds what `before` holds.
+void expect_same_heads(DeviceMatrix& got, DeviceMatrix& expected, Matrix& before,
+                       const HeadShape& shape, const std::string& where) {
+  Matrix all(before), heads(before);
+  got.download(all);
+  expected.download(heads);
+  for (std::int64_t r = 0; r < all.rows(); ++r) {
+    for (std::int64_t c = 0; c < all.cols(); ++c) {
+      Matrix& source = c < shape.heads * shape.head_dim ? heads : before;
+      ASSERT_EQ(all.at(r, c), source.at(r, c)) << where << ", row " << r << ", column " << c;
+    }
+  }
+}
+
 TEST_F(GpuRope, TheNormedOneAgreesWithTheCpu) {
   for_head_shapes([](const HeadShape& shape, std::int64_t query_heads, std::int64_t stride,
                      DType dtype, const std::string& where) {
@@ -243,11 +191,14 @@ TEST_F(GpuRope, TheNormedOneAgreesWithTheCpu) {
     Matrix dy = random_matrix(2, {shape.tokens, stride, {stride}}, dtype);
     Matrix q = random_matrix(3, {1, shape.head_dim, {shape.head_dim}}, dtype);
     Matrix k = random_matrix(4, {1, shape.head_dim, {shape.head_dim}}, dtype);
-    DeviceMatrix d_x(x), d_out(x), d_dy(dy), d_dx(dy), d_q(q), d_k(k);
+    DeviceMatrix d_x(x), d_out(x), d_dy(dy), d_dx(dy), d_over_x(x), d_q(q), d_k(k);
     const HeadNorm host{q.image().data(), k.image().data(), query_heads, 1e-6f};
     const HeadNorm device{d_q.data(), d_k.data(), query_heads, 1e-6f};
     cpu::head_norm_rope_backward(dy, x, dtype, shape, host, angles.host(), dy, nullptr);
     cuda::head_norm_rope_backward(d_dy, d_x, dtype, shape, device, angles.device(), d_dx, nullptr);
+    cuda::head_norm_rope_backward(d_dy, d_over_x, dtype, shape, device, angles.device(), d_over_x,
+                                  nullptr);
+    expect_same_heads(d_over_x, d_dx, x, shape, where + ", backward over x");
     cuda::head_norm_rope_backward(d_dy, d_x, dtype, shape, device, angles.device(), d_dy, nullptr);
     expect_twin(d_dx, dy, kTwins, where + ", backward");
     expect_same(d_dy, d_dx, dy, where + ", backward in place");

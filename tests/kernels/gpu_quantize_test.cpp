@@ -186,7 +186,11 @@ TEST_F(GpuDropout, EqualsTheCpu) {
                      out.data(), nullptr);
         cuda::dropout(d_x.data(), dtype, rows, cols, d_samples.data<std::int64_t>(),
                       d_positions.data<std::int64_t>(), key, 0.3f, d_out.data(), nullptr);
-        expect_same(d_out, out, fmt::format("{} cols {} + {}", name_of(dtype), cols, misalign));
+        cuda::dropout(d_x.data(), dtype, rows, cols, d_samples.data<std::int64_t>(),
+                      d_positions.data<std::int64_t>(), key, 0.3f, d_x.data(), nullptr);
+        const std::string where = fmt::format("{} cols {} + {}", name_of(dtype), cols, misalign);
+        expect_same(d_out, out, where);
+        expect_same(d_x, out, where + ", in place");
       }
     }
   }
