@@ -244,14 +244,17 @@ void FusedLlama::State::add_runner(std::int64_t length, c10::cuda::CUDAStream re
                                inputs.view(), options.graphs, recorder, pool);
 }
 
-FusedLlama::FusedLlama(Llama& model, const FusedOptions& options)
-    : state_(std::make_unique<State>(model, options, decoder_shape(model))) {}
+FusedLlama::FusedLlama(Llama& model, const FusedOptions& options) {
+  if (const auto problem = fused_path_problem(model, options)) fail("fused path: {}", *problem);
+  state_ = std::make_unique<State>(model, options, decoder_shape(model));
+}
 
 FusedLlama::~FusedLlama() = default;
 
 std::vector<tensor::CopyTarget> FusedLlama::copies() const { return state_->weights.copies(); }
 
 void FusedLlama::accumulate(const TokenRows& batch, double scale) {
+  QLORA_ASSERT(batch.rows <= state_->options.rows && batch.length <= state_->options.length);
   const std::int64_t length = padded_length(batch.length, state_->options);
   const std::int64_t labelled = state_->inputs.load(batch, state_->options.rows, length, scale);
   state_->runners.at(length)->run(labelled);

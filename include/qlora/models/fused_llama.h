@@ -30,7 +30,7 @@ struct TokenRows {
 struct FusedOptions {
   std::int64_t rows = 1;       // most of a batch
   std::int64_t length = 1;     // most tokens of one
-  std::int64_t documents = 0;  // most of a batch; 0: one a row
+  std::int64_t documents = 0;  // most of a batch, rows that it lacks included; 0: one a row
   std::uint64_t seed = 0;      // of dropout
   std::int64_t memory = 0;     // bytes that the path may take
   // Nothing: what is fastest of all that fits into the memory.
@@ -67,8 +67,9 @@ class FusedLlama {
 
   // The copies of the adapters that it computes with: whoever updates the parameters keeps them.
   std::vector<tensor::CopyTarget> copies() const;
-  // Queues forward and backward. The parameters' gradients, zero when this object is made, grow by
-  // those of scale · (sum of the batch's losses), and loss_sum by that sum.
+  // Queues forward and backward of a batch that FusedOptions has room for. The parameters'
+  // gradients, zero when this object is made, grow by those of scale · (sum of the batch's losses),
+  // and loss_sum by that sum.
   void accumulate(const TokenRows& batch, double scale);
   // float64 [1] on the device, zero at first; to be set to zero between updates.
   const at::Tensor& loss_sum() const;
