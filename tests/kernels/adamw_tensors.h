@@ -50,21 +50,27 @@ struct TensorCase {
   DType copy_dtype = DType::BFloat16;
 };
 
-// Every size around a block and a chunk, every pair of types, both kinds of state, copies of all
-// shapes: in whole fours, with a pitch, with rows that no vector fits, contiguous.
+// Every size around a block and a chunk by every pair of types and either kind of state. What else
+// may differ goes round while the size changes: with decay and without, copies of every type and
+// shape (none, in whole fours, with a pitch, with rows that no vector fits).
 inline std::vector<TensorCase> many_cases() {
   using enum DType;
+  constexpr std::int64_t kSizes[] = {1, 255, 256, 257, 4095, 4096, 16384, 16385, 20001};
   std::vector<TensorCase> cases;
-  for (const std::int64_t n : {1, 255, 256, 257, 4095, 4096, 16384, 16385, 20001}) {
-    for (const DType dtype : kFloatTypes) {
-      for (const DType grad_dtype : {Float32, dtype}) {
-        const auto i = static_cast<std::int64_t>(cases.size());
-        TensorCase one{n, dtype, grad_dtype, i % 3 != 0, i % 2 == 0};
-        if (i % 4 == 1) one.copy_columns = one.copy_pitch = 16;
-        if (i % 4 == 2) one.copy_columns = 64, one.copy_pitch = 80;
-        if (i % 4 == 3) one.copy_columns = 7, one.copy_pitch = 9;
-        one.copy_dtype = kFloatTypes[i % 3];
-        cases.push_back(one);
+  std::int64_t kind = 0;  // of types and state
+  for (const DType dtype : kFloatTypes) {
+    for (const DType grad_dtype : {Float32, dtype}) {
+      for (const bool eight_bit : {false, true}) {
+        for (std::int64_t size = 0; size < std::ssize(kSizes); ++size) {
+          const std::int64_t i = kind + size;
+          TensorCase one{kSizes[size], dtype, grad_dtype, eight_bit, (kind + size / 4) % 2 == 0};
+          if (i % 4 == 1) one.copy_columns = one.copy_pitch = 16;
+          if (i % 4 == 2) one.copy_columns = 64, one.copy_pitch = 80;
+          if (i % 4 == 3) one.copy_columns = 7, one.copy_pitch = 9;
+          one.copy_dtype = kFloatTypes[i % 3];
+          cases.push_back(one);
+        }
+        ++kind;
       }
     }
   }
