@@ -4,7 +4,7 @@
 Trains each seed once by either path, all runs at once, and prints, for each window of steps, the
 largest difference of mean loss between the paths at one seed beside the spread of the plain path
 over the seeds. Exits with 1 where a window differs by more than the spread. On a GPU, with
-bfloat16; the configuration needs training.logging_steps 1. What follows -- overrides settings:
+bfloat16. What follows -- overrides settings:
   tools/dev/compare_paths.py --train build/bin/train --config run.yaml -- training.max_steps=300
 """
 
@@ -35,22 +35,40 @@ def parse(arguments):
 
 def start(options, folder, path, seed):
     output = folder / f"{path}-{seed}"
-    process = subprocess.Popen(
-        [options.train, "--config", options.config, *options.overrides,
-         f"training.seed={seed}", f"training.fused={PATHS[path]}", f"training.output_dir={output}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    output.mkdir()
+    with open(output / "said", "w", encoding="utf-8") as said:
+        process = subprocess.Popen(
+            [options.train, "--config", options.config, *options.overrides, f"training.seed={seed}",
+             f"training.fused={PATHS[path]}", f"training.output_dir={output / 'run'}",
+             "training.logging_steps=1"],
+            stdout=subprocess.DEVNULL, stderr=said)
     return process, output
 
 
 def finish(path, process, output):
     """The losses of a run, one a step."""
-    said = process.communicate()[1]
+    process.wait()
+    said = (output / "said").read_text(encoding="utf-8")
     if process.returncode != 0:
-        sys.exit(f"compare_paths: {path}: {said.strip().splitlines()[-1]}")
+        words = said.strip().splitlines() or [f"stopped by signal {-process.returncode}"]
+        sys.exit(f"compare_paths: {path}: {words[-1]}")
     if f"the {path} path trains" not in said:
         sys.exit(f"compare_paths: the {path} path did not train; train says why")
-    lines = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())
+    lines = map(json.loads, (output / "run" / "metrics.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if "loss" in line]
+
+
+def losses_of_all(options, seeds):
+    """By path and seed: what its run logged. No run outlives a failure of another."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {(path, seed): start(options, pathlib.Path(folder), path, seed)
+                for path in PATHS for seed in seeds}
+        try:
+            return {key: finish(key[0], *run) for key, run in runs.items()}
+        finally:
+            for process, _ in runs.values():
+                process.kill()
+                process.wait()
 
 
 def windows(losses, width):
@@ -60,10 +78,8 @@ def windows(losses, width):
 def main(arguments):
     options = parse(arguments)
     seeds = range(1, options.seeds + 1)
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {(path, seed): start(options, pathlib.Path(folder), path, seed)
-                for path in PATHS for seed in seeds}
-        curves = {key: windows(finish(key[0], *run), options.window) for key, run in runs.items()}
+    curves = {key: windows(losses, options.window)
+              for key, losses in losses_of_all(options, seeds).items()}
     if not curves["fused", 1]:
         sys.exit(f"compare_paths: fewer than {options.window} steps were trained")
     agree = True
