@@ -100,7 +100,8 @@ void StepInputs::write_documents(const TokenRows& batch, std::int64_t rows, std:
     for (std::int64_t t = 0; t < batch.length; ++document) {
       const std::int64_t tokens = batch.documents[document];
       const bool last = t + tokens == batch.length;
-      add(row * length + t, tokens, last ? length - batch.length : 0, batch.names[document]);
+      add(row * length + t, tokens, last ? length - batch.length : 0,
+          dropout_ ? batch.names[document] : 0);
       t += tokens;
     }
   }

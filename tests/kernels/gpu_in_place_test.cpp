@@ -1,5 +1,5 @@
-// Outputs that lie over inputs wherever rms_norm.h and swiglu.h let them: the bits are those of
-// outputs with memory of their own.
+// Outputs of swiglu.h and of RMSNorm's backward that lie over inputs: the bits are those of outputs
+// with memory of their own.
 
 #include "kernels/device_matrix.h"
 #include "qlora/kernels/rms_norm.h"

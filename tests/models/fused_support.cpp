@@ -48,7 +48,8 @@ std::unique_ptr<CausalLM> reference_of(CausalLM& model, const Family& family) {
   return reference;
 }
 
-// What is allocated next, small or large, then holds NaN, of which the path must read nothing.
+// What is allocated next on this stream, small or large, then holds NaN, of which the path must
+// read nothing.
 void poison_free_memory(c10::Device device) {
   const auto on = at::TensorOptions(device);
   std::vector<at::Tensor> freed;

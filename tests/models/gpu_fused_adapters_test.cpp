@@ -3,6 +3,10 @@
 #include "models/fused_support.h"
 #include "qlora/models/adapters.h"
 
+#include <fmt/format.h>
+
+#include <array>
+
 namespace qlora::models::fused_test {
 namespace {
 

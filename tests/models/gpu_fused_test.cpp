@@ -2,6 +2,7 @@
 
 #include "models/fused_support.h"
 #include "qlora/models/load.h"
+#include "support/message.h"
 
 #include <cmath>
 
@@ -45,6 +46,16 @@ void compare(const Family& family, const Setting& setting, std::uint64_t seed, D
     sums.fused += std::log(distance(fused.gradients[i].second, gradient));
     ++sums.count;
   }
+}
+
+TEST(GpuFused, RefusesAModelThatItCannotTrain) {
+  QLORA_REQUIRE_GPU();
+  const auto model = random_model(kFusedFamilies[0], DType::Float32, c10::Device(c10::kCUDA, 0));
+  attach(*model, DType::Float32, 1, {});
+  EXPECT_EQ(test::message_of([&] {
+              FusedLlama(dynamic_cast<Llama&>(*model), options_for({1, 64}, 0, {}));
+            }),
+            "fused path: training.bf16 is not set");
 }
 
 TEST(GpuFused, IsNearerToFloat64ThanThePlainPath) {

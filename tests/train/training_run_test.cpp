@@ -1,12 +1,9 @@
-// What a run is refused for before anything large is loaded, which way it trains, and what memory
-// it sets aside.
+// What a run is refused for before anything large is loaded, and what it sets aside.
 
 #include "qlora/train/training_run.h"
 #include "qlora/base/file.h"
 #include "qlora/base/json.h"
-#include "qlora/models/load.h"
 #include "qlora/train/memory_estimate.h"
-#include "qlora/train/training_path.h"
 #include "support/message.h"
 #include "support/test_data.h"
 
@@ -28,30 +25,6 @@ TEST(TrainingRun, RefusesRowsBeyondTheSlidingWindow) {
               testing::HasSubstr("data.max_length: 9 tokens"));
   EXPECT_THAT(test::message_of([&] { TrainingRun(run, c10::kCPU); }),
               testing::HasSubstr("knows 8 positions"));
-}
-
-TEST(TrainingPath, SaysWhyThePlainOneTrainsAndWhatHasNoEffectOnIt) {
-  const auto model = models::load(test::golden_path("tiny/llama2"), {});
-  const auto said = [&](const RunConfig& run) {
-    testing::internal::CaptureStderr();
-    EXPECT_EQ(choose_training_path(*model, run, {.rows = 1, .length = 8}).fused, nullptr);
-    return testing::internal::GetCapturedStderr();
-  };
-  RunConfig run;
-  EXPECT_EQ(said(run), "the plain path trains: the model is not on a GPU\n");
-  run.training.neftune_noise_alpha = 5;
-  EXPECT_EQ(said(run), "the plain path trains: training.neftune_noise_alpha is set\n");
-  run.data.weight_column = "weight";
-  EXPECT_EQ(said(run), "the plain path trains: data.weight_column is set\n");
-  run.training.fused = false;
-  run.training.deterministic = true;
-  run.training.memory_limit = 8;
-  run.training.activation_offloading = true;
-  EXPECT_EQ(said(run),
-            "the plain path trains: training.fused is false\n"
-            "training.deterministic has no effect on it\n"
-            "training.memory_limit has no effect on it\n"
-            "training.activation_offloading has no effect on it\n");
 }
 
 TEST(MemoryEstimate, CountsABatchOfTheEvaluation) {

@@ -24,7 +24,7 @@ struct TokenRows {
   std::span<const std::int64_t> labels;
   // Tokens of the documents, row by row; pads count with the last of their row.
   std::span<const std::int64_t> documents;
-  std::span<const std::int64_t> names;  // [documents] kernels::sample_name, for dropout
+  std::span<const std::int64_t> names;  // [documents] kernels::sample_name, read for dropout alone
 };
 
 struct FusedOptions {

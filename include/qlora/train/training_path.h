@@ -15,9 +15,10 @@ struct TrainingPath {
   std::vector<MemoryItem> memory;             // what the fused path's run will hold on the GPU
 };
 
-// The fused path where model, device and settings allow it, else the plain one; logs which, and
-// why, and which settings have no effect on it. It leaves room for evaluating batches like
-// `validation`. Throws Error where the memory does not suffice.
+// The fused path where model, device and settings allow it, with room for evaluating batches like
+// `validation`; else the plain one. Logs which, of the fused one how it uses the memory, of the
+// plain one why it trains and which settings have no effect on it. Throws Error where the memory
+// does not suffice.
 TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
                                   const data::LargestBatch& train,
                                   const data::LargestBatch& validation = {});
