@@ -36,7 +36,8 @@ struct Run {
   int count;
 };
 
-// What a pointer read from a table leaves open: it is to global memory.
+// Tells the compiler what it cannot see of a pointer that comes from a table: it is to global
+// memory.
 template <class T>
 __device__ T* global(T* pointer) {
   __builtin_assume(__isGlobal(pointer));
@@ -186,7 +187,8 @@ __device__ void write_copy(const Run<kWide>& run, const ComputeCopy& copy,
     }
     return;
   }
-  // What a loop that is not unrolled indexes leaves the registers: not so the parameters.
+  // An array that a rolled loop indexes lies in local memory: one of its own, so that the
+  // parameters stay in registers.
   float values[kPerLane];
 #pragma unroll
   for (int k = 0; k < kPerLane; ++k) values[k] = param[k] * copy.scale;

@@ -6,6 +6,7 @@
 namespace qlora::kernels::cuda {
 namespace {
 
+// Of seven launches tried on an H200 the fastest.
 constexpr int kThreads = 512;
 constexpr int kUnitsPerThread = 2;
 // So that units and blocks are counted in 32 bits.
