@@ -6,6 +6,8 @@
 #include "qlora/tensor/device.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <utility>
 
 namespace qlora::train {
 namespace {
@@ -67,12 +69,11 @@ std::optional<std::string> plain_reason(models::CausalLM& model, const RunConfig
   return models::fused_path_problem(model, options);
 }
 
-// Settings of the fused path that the plain one does without.
-void say_ignored(const TrainingConfig& config) {
-  const auto say = [](const char* name) { log::info("training.{} has no effect on it", name); };
-  if (config.deterministic) say("deterministic");
-  if (config.memory_limit) say("memory_limit");
-  if (config.activation_offloading.value_or(false)) say("activation_offloading");
+// Names of training's settings and whether they are set, of those that the path in use passes over.
+void say_ignored(std::initializer_list<std::pair<const char*, bool>> settings) {
+  for (const auto& [name, set] : settings) {
+    if (set) log::info("training.{} has no effect on it", name);
+  }
 }
 
 }  // namespace
@@ -84,7 +85,9 @@ TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
   models::FusedOptions options = options_for(config, train);
   if (const auto reason = plain_reason(model, run, options)) {
     log::info("the plain path trains: {}", *reason);
-    say_ignored(config);
+    say_ignored({{"deterministic", config.deterministic},
+                 {"memory_limit", config.memory_limit.has_value()},
+                 {"activation_offloading", config.activation_offloading.value_or(false)}});
     return {};
   }
   tensor::release_cached_memory(model.device());
@@ -100,6 +103,7 @@ TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
       std::make_unique<models::FusedLlama>(dynamic_cast<models::Llama&>(model), options), {}};
   path.memory = items(path.fused->memory(), others);
   log::info("{}\n{}", describe(path.fused->choice()), memory_table(path.memory));
+  say_ignored({{"gradient_checkpointing", config.gradient_checkpointing}});
   return path;
 }
 

@@ -16,9 +16,9 @@ struct TrainingPath {
 };
 
 // The fused path where model, device and settings allow it, with room for evaluating batches like
-// `validation`; else the plain one. Logs which, of the fused one how it uses the memory, of the
-// plain one why it trains and which settings have no effect on it. Throws Error where the memory
-// does not suffice.
+// `validation`; else the plain one. Logs which, how the fused one uses the memory or why the plain
+// one trains, and which settings have no effect on it. Throws Error where the memory does not
+// suffice.
 TrainingPath choose_training_path(models::CausalLM& model, const RunConfig& run,
                                   const data::LargestBatch& train,
                                   const data::LargestBatch& validation = {});
