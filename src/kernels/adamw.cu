@@ -158,8 +158,9 @@ __device__ float encode(const float (&values)[kPerLane], const CodeFinder<kZero>
   largest = warp_largest(largest);
   const auto find = [&](const auto& relative) {
 #pragma unroll
-    for (int k = 0; k < kPerLane; ++k)
+    for (int k = 0; k < kPerLane; ++k) {
       codes[k] = finder.moment_code(values[k], relative(values[k]));
+    }
   };
   // A remainder may then lose bits to underflow only where the quotient is so small that its code
   // is that of 0.
@@ -173,8 +174,8 @@ __device__ float encode(const float (&values)[kPerLane], const CodeFinder<kZero>
 }
 
 template <class C, bool kWide>
-__device__ void write_copy(const Run<kWide>& run, const ComputeCopy& copy,
-                           const float (&param)[kPerLane]) {
+__device__ void write_copy(const Run<kWide>& run, const float (&param)[kPerLane]) {
+  const ComputeCopy& copy = run.tensor.copy;
   C* data = global(static_cast<C*>(copy.data));
   const bool wide = kWide && (copy.first | copy.columns | copy.pitch) % 4 == 0 &&
                     reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
@@ -203,9 +204,9 @@ __device__ void write_copy(const Run<kWide>& run, const float (&param)[kPerLane]
   const ComputeCopy& copy = run.tensor.copy;
   if (copy.data == nullptr) return;
   switch (copy.dtype) {
-    case DType::Float16: return write_copy<Float16>(run, copy, param);
-    case DType::BFloat16: return write_copy<BFloat16>(run, copy, param);
-    default: return write_copy<float>(run, copy, param);
+    case DType::Float16: return write_copy<Float16>(run, param);
+    case DType::BFloat16: return write_copy<BFloat16>(run, param);
+    default: return write_copy<float>(run, param);
   }
 }
 
