@@ -145,7 +145,7 @@ std::unique_ptr<CausalLM> random_model(const Family& family, DType dtype, c10::D
 
 Models::Models(const Family& family, std::uint64_t seed, const Adapters& adapters) {
   at::manual_seed(seed);
-  model = random_model(family, DType::BFloat16, c10::Device(c10::kCUDA, 0));
+  model = random_model(family, DType::BFloat16, test::kGpu);
   reference = reference_of(*model, family);
   attach(*model, DType::Float32, seed, adapters);
   attach(*reference, DType::Float64, seed, adapters);
@@ -197,6 +197,12 @@ Result run_fused(CausalLM& model, const Batch& batch, const FusedOptions& option
   FusedLlama fused(dynamic_cast<Llama&>(model), all);
   fused.accumulate(batch.token_rows(), 1.0);
   return collect(model, fused.loss_sum().item<double>());
+}
+
+FusedOptions fixed_bits(FusedOptions options) {
+  options.deterministic_attention = true;
+  options.fixed_products = true;
+  return options;
 }
 
 fused::MemoryChoice everywhere(fused::Recompute mode, bool offload, std::int64_t mlp_rows,

@@ -99,6 +99,9 @@ Result run_plain(CausalLM& model, const Batch& batch);
 FusedOptions options_for(const BatchShape& largest, std::int64_t documents, FusedOptions options);
 Result run_fused(CausalLM& model, const Batch& batch, const FusedOptions& options);
 
+// With equal bits in every run.
+FusedOptions fixed_bits(FusedOptions options = {});
+
 fused::MemoryChoice everywhere(fused::Recompute mode, bool offload = false,
                                std::int64_t mlp_rows = 0, bool keeps_weights = true);
 

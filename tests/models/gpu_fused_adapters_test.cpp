@@ -15,11 +15,9 @@ namespace {
 void expect_near_float64(const std::array<std::size_t, 2>& family, Adapters adapters,
                          std::size_t linears, const std::string& name) {
   const FusedOptions fastest{.choice = everywhere(fused::Recompute::None)};
-  const FusedOptions leanest{
-      .choice = everywhere(fused::Recompute::Full, /*offload=*/true, /*mlp_rows=*/50,
-                           /*keeps_weights=*/false),
-      .deterministic_attention = true,
-      .fixed_products = true};
+  const FusedOptions leanest =
+      fixed_bits({.choice = everywhere(fused::Recompute::Full, /*offload=*/true, /*mlp_rows=*/50,
+                                       /*keeps_weights=*/false)});
   for (const bool drops : {false, true}) {
     adapters.dropout = drops ? 0.1 : 0;
     const std::string where = fmt::format("{}, dropout {}", name, adapters.dropout);

@@ -53,12 +53,6 @@ Result fused_sum(FusedLlama& fused, CausalLM& model, const std::vector<MicroBatc
   return take(fused, model);
 }
 
-FusedOptions fixed_bits(FusedOptions options = {}) {
-  options.deterministic_attention = true;
-  options.fixed_products = true;
-  return options;
-}
-
 TEST(GpuFusedBatches, MixedShapesAndScalesAddUp) {
   QLORA_REQUIRE_GPU();
   const auto batches = mixed_batches();

@@ -50,7 +50,7 @@ void compare(const Family& family, const Setting& setting, std::uint64_t seed, D
 
 TEST(GpuFused, RefusesAModelThatItCannotTrain) {
   QLORA_REQUIRE_GPU();
-  const auto model = random_model(kFusedFamilies[0], DType::Float32, c10::Device(c10::kCUDA, 0));
+  const auto model = random_model(kFusedFamilies[0], DType::Float32, test::kGpu);
   attach(*model, DType::Float32, 1, {});
   EXPECT_EQ(test::message_of([&] {
               FusedLlama(dynamic_cast<Llama&>(*model), options_for({1, 64}, 0, {}));
@@ -93,11 +93,9 @@ TEST(GpuFused, DeterministicModeGivesTheSameBitsHoweverItRuns) {
     const Batch batch(1, packed_rows());
     const auto run = [&](fused::Recompute mode, bool offload, bool graphs,
                          bool keeps_weights = true) {
-      return run_fused(*models.model, batch,
-                       {.choice = everywhere(mode, offload, 0, keeps_weights),
-                        .deterministic_attention = true,
-                        .fixed_products = true,
-                        .graphs = graphs});
+      return run_fused(
+          *models.model, batch,
+          fixed_bits({.choice = everywhere(mode, offload, 0, keeps_weights), .graphs = graphs}));
     };
     const Result first = run(fused::Recompute::None, false, true);
     expect_near(first, run_plain(*models.reference, batch), family.name);
@@ -114,13 +112,10 @@ TEST(GpuFused, AnEmbeddingOnTheHostGivesTheSameBits) {
   QLORA_REQUIRE_GPU();
   const auto run = [](bool embedding_on_host) {
     at::manual_seed(1);
-    const auto model = random_model(kFusedFamilies[0], DType::BFloat16, c10::Device(c10::kCUDA, 0),
-                                    embedding_on_host);
+    const auto model =
+        random_model(kFusedFamilies[0], DType::BFloat16, test::kGpu, embedding_on_host);
     attach(*model, DType::Float32, 1, {});
-    return run_fused(*model, Batch(1),
-                     {.choice = everywhere(fused::Recompute::Full),
-                      .deterministic_attention = true,
-                      .fixed_products = true});
+    return run_fused(*model, Batch(1), fixed_bits({.choice = everywhere(fused::Recompute::Full)}));
   };
   expect_same_bits(run(true), run(false), "host");
 }

@@ -15,11 +15,10 @@ constexpr const char* kFamilies[] = {"llama2", "llama3", "mistral", "qwen2", "qw
 
 TEST(GpuModels, EveryFamilysLogitsInFloat32) {
   QLORA_REQUIRE_GPU();
-  const c10::Device gpu(c10::kCUDA, 0);
   for (const char* family : kFamilies) {
     const auto golden = test::read_golden(std::string("tiny/") + family + "/golden.safetensors");
-    const auto model = load(test::golden_path("tiny") / family, {.device = gpu});
-    const at::Tensor hidden = model->hidden_states(golden.at("input_ids").to(gpu), {});
+    const auto model = load(test::golden_path("tiny") / family, {.device = test::kGpu});
+    const at::Tensor hidden = model->hidden_states(golden.at("input_ids").to(test::kGpu), {});
     const at::Tensor mask = golden.at("attention_mask").unsqueeze(2);
     const at::Tensor logits = model->logits(hidden, {}).cpu() * mask;
     EXPECT_LT(test::scaled_error(logits, golden.at("logits")), 1e-5) << family;
@@ -28,18 +27,17 @@ TEST(GpuModels, EveryFamilysLogitsInFloat32) {
 
 TEST(GpuModels, AnEmbeddingOnTheHostGivesTheSame) {
   QLORA_REQUIRE_GPU();
-  const c10::Device gpu(c10::kCUDA, 0);
   const auto path = test::golden_path("tiny/llama2");
-  const at::Tensor ids = at::arange(7, at::TensorOptions(gpu).dtype(at::kLong)).view({1, 7});
+  const at::Tensor ids = at::arange(7, at::TensorOptions(test::kGpu).dtype(at::kLong)).view({1, 7});
   const auto hidden = [&](bool on_host) {
-    const auto model = load(path, {.device = gpu, .embedding_on_host = on_host});
-    EXPECT_EQ(model->device(), gpu);
+    const auto model = load(path, {.device = test::kGpu, .embedding_on_host = on_host});
+    EXPECT_EQ(model->device(), test::kGpu);
     return model->hidden_states(ids, {});
   };
   EXPECT_TRUE(at::equal(hidden(true), hidden(false)));
-  const auto model = load(path, {.device = gpu, .embedding_on_host = true});
+  const auto model = load(path, {.device = test::kGpu, .embedding_on_host = true});
   const std::int64_t embedding = model->config().vocab_size * model->config().hidden_size;
-  EXPECT_EQ(count_parameters(*load(path, {.device = gpu})).weight_bytes -
+  EXPECT_EQ(count_parameters(*load(path, {.device = test::kGpu})).weight_bytes -
                 count_parameters(*model).weight_bytes,
             4 * embedding);
   nn::LoraConfig lora;
@@ -69,7 +67,7 @@ TEST(GpuModels, QuantizedOnTheGpuHasTheCpusBytes) {
     return parts;
   };
   const auto on_cpu = bytes(c10::kCPU);
-  const auto on_gpu = bytes(c10::Device(c10::kCUDA, 0));
+  const auto on_gpu = bytes(test::kGpu);
   ASSERT_EQ(on_cpu.size(), on_gpu.size());
   for (std::size_t i = 0; i < on_cpu.size(); ++i) {
     EXPECT_TRUE(at::equal(on_cpu[i], on_gpu[i])) << i;

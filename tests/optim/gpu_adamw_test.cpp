@@ -6,8 +6,6 @@
 namespace qlora::optim {
 namespace {
 
-const c10::Device kGpu(c10::kCUDA, 0);
-
 // What some steps leave, on the host: parameters, copies and state.
 struct Result {
   std::vector<at::Tensor> tensors;
@@ -67,13 +65,13 @@ TEST(GpuAdamW, PagedEqualsResidentEqualsCpu) {
   for (const bool eight_bit : {true, false}) {
     AdamWOptions options{.eight_bit = eight_bit, .weight_decay = 0.1};
     const Result cpu = after_steps(c10::kCPU, options, true);
-    const Result resident = after_steps(kGpu, options, true);
+    const Result resident = after_steps(test::kGpu, options, true);
     EXPECT_EQ(resident.norms, cpu.norms);
     expect_equal(resident, cpu, "on the GPU");
-    expect_equal(after_steps(kGpu, options, false), cpu, "without waiting");
+    expect_equal(after_steps(test::kGpu, options, false), cpu, "without waiting");
     options.paged = true;
-    expect_equal(after_steps(kGpu, options, true), cpu, "paged");
-    expect_equal(after_steps(kGpu, options, false), cpu, "paged without waiting");
+    expect_equal(after_steps(test::kGpu, options, true), cpu, "paged");
+    expect_equal(after_steps(test::kGpu, options, false), cpu, "paged without waiting");
   }
 }
 
@@ -81,11 +79,11 @@ TEST(GpuAdamW, PagedStateIsRestored) {
   QLORA_REQUIRE_GPU();
   const at::Tensor start = at::randn({1 << 20, 5});
   const auto run = [&](bool restart) {
-    const tensor::Parameter p{"p", start.clone().to(kGpu).requires_grad_(true), true};
+    const tensor::Parameter p{"p", start.clone().to(test::kGpu).requires_grad_(true), true};
     auto optimizer = std::make_unique<AdamW>(std::vector{p}, AdamWOptions{.paged = true});
     for (std::uint64_t step = 1; step <= 4; ++step) {
       at::manual_seed(step);
-      p.value.mutable_grad() = at::randn(start.sizes()).to(kGpu);
+      p.value.mutable_grad() = at::randn(start.sizes()).to(test::kGpu);
       optimizer->step(1e-2);
       if (!restart || step != 2) continue;
       std::vector<tensor::Parameter> saved;

@@ -1,9 +1,16 @@
 #pragma once
-// What a test of a CUDA path does where there is no GPU.
+// The GPU that tests of CUDA paths run on, and what they do where there is none.
 
 #include "support/test_data.h"
 
+#include <c10/core/Device.h>
 #include <c10/cuda/CUDAFunctions.h>
+
+namespace qlora::test {
+
+inline const c10::Device kGpu(c10::kCUDA, 0);
+
+}  // namespace qlora::test
 
 #define QLORA_REQUIRE_GPU()                                   \
   do {                                                        \

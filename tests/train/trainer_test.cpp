@@ -185,7 +185,7 @@ TEST(Trainer, PackedRowsEqualSamplesApartWithDropoutAndNoiseToo) {
 TEST(GpuTrainer, PackedRowsEqualSamplesApart) {
   QLORA_REQUIRE_GPU();
   // The same sums, by products that choose their order by shape.
-  expect_packing_changes_nothing(c10::Device(c10::kCUDA, 0), 1e-5);
+  expect_packing_changes_nothing(test::kGpu, 1e-5);
 }
 
 // The copies share an id, so that they share their dropout and noise with the one that weighs more.
@@ -274,17 +274,16 @@ TEST(Trainer, InterruptSavesAndLeaves) {
 // Dropout masks, order and arithmetic of the update are the CPU's; only matrix products differ.
 TEST(GpuTrainer, FollowsTheCpuAndItselfAfterAResume) {
   QLORA_REQUIRE_GPU();
-  const c10::Device gpu(c10::kCUDA, 0);
   const fs::path on_cpu = test::fresh_folder("on_cpu");
   const fs::path on_gpu = test::fresh_folder("on_gpu");
   ASSERT_TRUE(make_run(settings(on_cpu)).trainer->run());
-  ASSERT_TRUE(make_run(settings(on_gpu), gpu).trainer->run());
+  ASSERT_TRUE(make_run(settings(on_gpu), test::kGpu).trainer->run());
   const auto expected = losses_of(on_cpu);
   const auto found = losses_of(on_gpu);
   ASSERT_EQ(found.size(), expected.size());
   for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-3) << i;
 
-  const TinyRun resumed = make_run(settings(on_gpu), gpu);
+  const TinyRun resumed = make_run(settings(on_gpu), test::kGpu);
   resumed.trainer->resume(on_gpu / "checkpoint-3");
   ASSERT_TRUE(resumed.trainer->run());
   const auto again = losses_of(on_gpu);
@@ -301,7 +300,7 @@ TEST(GpuTrainer, LossFallsInSixteenBit) {
     config.gradient_checkpointing = true;
     config.max_steps = 30;
     config.lr_scheduler_type = optim::LrSchedulerType::Constant;
-    ASSERT_TRUE(make_run(config, c10::Device(c10::kCUDA, 0)).trainer->run());
+    ASSERT_TRUE(make_run(config, test::kGpu).trainer->run());
     const auto losses = losses_of(output);
     EXPECT_LT(losses.back(), 0.8 * losses.front());
   }

@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-c10::Device first_gpu() { return {c10::kCUDA, 0}; }
-
 fs::path stories_model() { return test::data_path("models/stories260K"); }
 
 // Stories of one to four sentences, a line each.
@@ -104,7 +102,7 @@ std::string output_of(const std::function<void()>& work) {
 // A run by the fused path with objects of its own, from the checkpoint if there is one.
 Trained train(const RunConfig& config, const fs::path& checkpoint = {}) {
   const std::string output = output_of([&] {
-    TrainingRun run(config, first_gpu());
+    TrainingRun run(config, test::kGpu);
     Trainer trainer = run.make_trainer();
     if (!checkpoint.empty()) trainer.resume(checkpoint);
     EXPECT_TRUE(trainer.run());
@@ -169,11 +167,11 @@ TEST(GpuTrainingPath, ThePlainOneIsTakenWhereTheFusedOneIsOff) {
   QLORA_REQUIRE_DATA(stories_model());
   RunConfig config = run_settings("plain");
   config.training.fused = false;
-  EXPECT_THAT(output_of([&] { TrainingRun(config, first_gpu()); }),
+  EXPECT_THAT(output_of([&] { TrainingRun(config, test::kGpu); }),
               testing::HasSubstr("the plain path trains: training.fused is false"));
   config.training.fused = true;
   config.training.bf16 = false;
-  EXPECT_THAT(output_of([&] { TrainingRun(config, first_gpu()); }),
+  EXPECT_THAT(output_of([&] { TrainingRun(config, test::kGpu); }),
               testing::HasSubstr("the plain path trains: training.bf16 is not set"));
 }
 
